@@ -1,0 +1,334 @@
+"""Every semi-private name of SQLAlchemy that rowstamp relies on, and nothing else.
+
+SQLAlchemy promises nothing about these names. Each is wrapped here in a function or class that says what is expected of it, and
+``tests/unit/test_sqlalchemy_internals.py`` fails loudly when one changes, on 2.0 and on 2.1.
+"""
+
+# The point of this module is to use what pyright calls private, once, so that nobody else has to.
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import sqlalchemy
+from sqlalchemy import util
+from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.engine.interfaces import ExecutionContext
+from sqlalchemy.engine.util import TransactionalContext
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import FromClause, Select
+from sqlalchemy.types import TypeEngine
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm.session import SessionTransaction
+
+T = TypeVar("T")
+
+# --------------------------------------------------------------------------------------------- asyncio bridge
+
+_await: Callable[[Awaitable[Any]], Any] = getattr(util, "await_", None) or util.await_only
+
+
+def await_in_greenlet(awaitable: Awaitable[T]) -> T:
+    """Wait for an awaitable from synchronous code that runs inside SQLAlchemy's greenlet."""
+    return cast("T", _await(awaitable))
+
+
+# -------------------------------------------------------------------------------------------------- statements
+
+
+def where_criteria(select: Select[Any]) -> Sequence[Any]:
+    """Return the conditions of WHERE, joined by AND."""
+    return select._where_criteria
+
+
+def locks_rows(statement: Any) -> bool:
+    """Return whether a statement asks for FOR UPDATE or the like; SQLite's text does not show it."""
+    return getattr(statement, "_for_update_arg", None) is not None
+
+
+def with_options(statement: Any) -> Sequence[Any]:
+    """Return the options given by ``.options()``."""
+    return getattr(statement, "_with_options", ())
+
+
+def statement_execution_options(statement: Any) -> Mapping[str, Any]:
+    """Return the execution options given on the statement itself."""
+    return getattr(statement, "_execution_options", {})
+
+
+def tables_below(element: FromClause) -> Sequence[FromClause]:
+    """Return the tables of a DML target; more than one for a join, in MySQL's multi-table forms."""
+    return cast("Sequence[FromClause]", element._from_objects)
+
+
+def dml_statement(compiled: Any) -> Any:
+    """Return the DML statement that was compiled, in Core form."""
+    return compiled.compile_state.statement
+
+
+def dml_ctes(compiled: Any) -> Sequence[Any]:
+    """Return the DML statements inside the CTEs of a compiled statement."""
+    ctes = getattr(compiled, "ctes", None)
+    return [cte.element for cte in ctes if getattr(cte.element, "is_dml", False)] if ctes else []
+
+
+def is_upsert(statement: Any) -> bool:
+    """Return whether an INSERT may change rows that are there (``ON CONFLICT``, ``ON DUPLICATE KEY``, ``REPLACE``)."""
+    return getattr(statement, "_post_values_clause", None) is not None or bool(statement._prefixes)
+
+
+def inserts_several(statement: Any) -> bool:
+    """Return whether one INSERT statement has several rows in its own VALUES."""
+    return bool(statement._multi_values)
+
+
+def inserted_keys(context: Any) -> Sequence[Sequence[Any] | None] | None:
+    """Return the primary key of each row an executed INSERT made, or ``None`` if they are not all known.
+
+    To be asked after the result was set up: SQLAlchemy remembers what it answers the first time.
+    """
+    try:
+        rows = context.inserted_primary_key_rows
+    except Exception:  # noqa: BLE001 - whatever a dialect raises here, the keys are simply not known
+        return None
+    return rows if rows is not None and len(rows) == len(context.compiled_parameters) else None
+
+
+def changed_columns(statement: Any) -> Sequence[Any]:
+    """Return the columns (or their keys) that an UPDATE names in its own SET clause."""
+    found: list[Any] = list(statement._values or ())
+    if getattr(statement, "_ordered_values", None):
+        found.extend(column for column, _ in statement._ordered_values)
+    for values in getattr(statement, "_multi_values", ()):
+        for row in values:
+            found.extend(row)
+    return found
+
+
+def type_affinity(type_: TypeEngine[Any]) -> type[TypeEngine[Any]]:
+    """Return the basic type that says how values compare."""
+    return cast("type[TypeEngine[Any]]", type_._type_affinity)
+
+
+def is_custom_construct(element: Any) -> bool:
+    """Return whether an element is rendered by ``@compiles``."""
+    return hasattr(element, "_compiler_dispatcher")
+
+
+def is_user_select(statement: Any) -> bool:
+    """Return whether a statement may return rows without being DML or DDL (select, union, text)."""
+    return not (getattr(statement, "is_dml", False) or getattr(statement, "is_ddl", False))
+
+
+class ObservesSelects:
+    """Mixed into a statement compiler, is told of each SELECT as it is rendered: Core form, FROM after correlation."""
+
+    def observe_select(self, select: Select[Any], froms: Sequence[FromClause]) -> None:
+        """Called once for each rendered SELECT body."""
+
+    def _compose_select_body(
+        self, text: Any, select: Any, compile_state: Any, inner_columns: Any, froms: Any, *rest: Any
+    ) -> Any:
+        self.observe_select(select, froms)
+        return super()._compose_select_body(text, select, compile_state, inner_columns, froms, *rest)  # type: ignore[misc]
+
+
+# -------------------------------------------------------------------------------------------------- execution
+
+
+class Compilation:
+    """A statement compiled through the engine's compiled cache, with what is needed to execute it.
+
+    Attributes:
+        compiled: the compiled statement, shared by all statements of its shape.
+        arguments: what ``ExecutionContext._init_compiled`` takes besides.
+    """
+
+    __slots__ = ("arguments", "cache_hit", "compiled", "extra")
+
+    def __init__(self, compiled: Any, arguments: tuple[Any, ...], cache_hit: Any, extra: dict[str, Any]) -> None:
+        self.compiled = compiled
+        self.arguments = arguments
+        self.cache_hit = cache_hit
+        self.extra = extra
+
+
+def compile_statement(
+    statement: Any, engine: Engine, parameters: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> Compilation:
+    """Compile a statement as ``Connection.execute`` would, sharing the engine's compiled cache."""
+    dialect = engine.dialect
+    result = statement._compile_w_cache(
+        dialect=dialect,
+        compiled_cache=options.get("compiled_cache", engine._compiled_cache),
+        column_keys=sorted(parameters[0]) if parameters else [],
+        for_executemany=False,
+        schema_translate_map=options.get("schema_translate_map"),
+        linting=dialect.compiler_linting | sqlalchemy.sql.compiler.WARN_LINTING,
+    )
+    if len(result) == 4:  # 2.1 collects the parameters while it generates the cache key
+        compiled, extracted, collected, cache_hit = result
+        extra = {"param_dict": collected}
+    else:
+        compiled, extracted, cache_hit = result
+        extra = {}
+    return Compilation(compiled, (compiled, parameters, statement, extracted), cache_hit, extra)
+
+
+def execution_context(
+    compilation: Compilation, connection: Connection, dbapi_connection: Any, options: Mapping[str, Any]
+) -> Any:
+    """Return the dialect's execution context for a compiled statement, parameters processed, nothing executed."""
+    dialect = connection.dialect
+    return dialect.execution_ctx_cls._init_compiled(
+        dialect,
+        connection,
+        dbapi_connection,
+        options,
+        *compilation.arguments,
+        cache_hit=compilation.cache_hit,
+        **compilation.extra,
+    )
+
+
+def result_of(context: Any) -> Any:
+    """Build the result of an execution context whose cursor has its rows."""
+    return context._setup_result_proxy()
+
+
+def merged_options(statement: Any, connection_options: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """Merge execution options as ``Connection.execute`` does: statement, connection, call."""
+    return statement._execution_options.merge_with(connection_options, options)
+
+
+def distill(parameters: Any) -> Sequence[Mapping[str, Any]]:
+    """Normalise what was given as parameters to a sequence of mappings."""
+    if parameters is None:
+        return ()
+    if isinstance(parameters, Mapping):
+        return (cast("Mapping[str, Any]", parameters),) if parameters else ()
+    return cast("Sequence[Mapping[str, Any]]", parameters)
+
+
+def is_server_side(context: ExecutionContext) -> bool:
+    """Return whether the rows stay on the server until they are fetched."""
+    return bool(getattr(context, "_is_server_side", False))
+
+
+def load_options(options: Mapping[str, Any]) -> Any:
+    """Return the ORM's load options of an execution, or ``None`` for Core."""
+    return options.get("_sa_orm_load_options")
+
+
+def may_rewrite(engine: Engine) -> bool:
+    """Return whether a ``retval=True`` listener of the engine may change statements before they are sent.
+
+    Listeners that only watch are wrapped by SQLAlchemy in functions of known names.
+    """
+    for event, wrapper in (
+        ("before_execute", "wrap_before_execute"),
+        ("before_cursor_execute", "wrap_before_cursor_execute"),
+    ):
+        for listener in getattr(engine.dispatch, event):
+            code = getattr(listener, "__code__", None)
+            if getattr(code, "co_name", "") != wrapper:
+                return True
+    return False
+
+
+def default_isolation(engine: Engine) -> str | None:
+    """Return the isolation level connections of an engine start with, ``None`` before the first connection."""
+    dialect = engine.dialect
+    configured = engine.get_execution_options().get("isolation_level") or getattr(
+        dialect, "_on_connect_isolation_level", None
+    )
+    return cast("str | None", configured or getattr(dialect, "default_isolation_level", None))
+
+
+def is_initialized(dialect: Dialect) -> bool:
+    """Return whether the dialect has seen its server: default schema and isolation level are known."""
+    return getattr(dialect, "default_isolation_level", None) is not None or (
+        getattr(dialect, "default_schema_name", None) is not None
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- sessions
+
+
+def session_transaction(session: Session) -> SessionTransaction | None:
+    """Return the session's current transaction, if it has begun one."""
+    return session._transaction
+
+
+def begin_session(session: Session) -> bool:
+    """Begin the session as a statement would; return whether its transaction can take statements."""
+    TransactionalContext._trans_ctx_check(session)
+    transaction = session._transaction
+    if transaction is None:
+        session._autobegin_t()
+        return True
+    state = transaction._state
+    return bool(state is type(state).ACTIVE)
+
+
+def session_connection(session: Session, engine: Engine) -> Connection | None:
+    """Return the connection the session's transaction already uses for an engine."""
+    transaction = session._transaction
+    if transaction is None:
+        return None
+    found = transaction._connections.get(engine)
+    return found[0] if found is not None else None
+
+
+def session_connections(session: Session) -> list[Connection]:
+    """Return the connections the session's transaction has begun."""
+    transaction = session._transaction
+    if transaction is None:
+        return []
+    return list(dict.fromkeys(each[0] for each in transaction._connections.values()))
+
+
+ConnectionForBind = Callable[..., Connection]
+
+_HOOK = "_connection_for_bind"
+
+
+def connection_hook(session: Session) -> Any:
+    """Return what was installed by :func:`hook_connections`, if anything."""
+    return session.__dict__.get(_HOOK)
+
+
+def hook_connections(session: Session, hook: Callable[..., Connection]) -> None:
+    """Put ``hook`` where the session asks for the connection of a statement.
+
+    The session asks ``_connection_for_bind(bind)`` for statements and ``_connection_for_bind(bind, execution_options=…)`` for
+    everything else. It is set on the instance: not through ``get_bind``, whose signature belongs to applications.
+    """
+    session.__dict__[_HOOK] = hook
+
+
+def unhook_connections(session: Session) -> None:
+    """Undo :func:`hook_connections`."""
+    session.__dict__.pop(_HOOK, None)
+
+
+def original_connection_for_bind(session: Session, bind: Any, **kw: Any) -> Connection:
+    """Ask the session's class for the connection."""
+    return type(session)._connection_for_bind(session, bind, **kw)
+
+
+# ------------------------------------------------------------------------------------------- stand-in connection
+
+
+class StandInConnection(Connection):
+    """A Connection of an engine that has checked nothing out of the pool and runs no events."""
+
+    def __init__(self, engine: Engine, dbapi_connection: Any) -> None:
+        """Stand in for a connection of ``engine``; contexts get their cursors from ``dbapi_connection``."""
+        super().__init__(
+            engine, connection=dbapi_connection, _has_events=False, _allow_revalidate=False, _allow_autobegin=False
+        )

@@ -1,0 +1,179 @@
+"""Find out what a statement touches by compiling it once more with a compiler that takes notes.
+
+Walking the statement as the user wrote it is not enough: the ORM adds joins, inheritance tables, column properties and loader
+criteria when it compiles, and compiles nested selects only as they are rendered. So the notes are taken where the text is made:
+a table that is rendered was seen here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.sql.expression import FromClause, Select
+
+from rowstamp._sqlalchemy import ObservesSelects, is_custom_construct, locks_rows, tables_below
+from rowstamp.analysis.pins import Occurrence, pinned_occurrences
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+__all__ = ["Notes", "TableKey", "collect"]
+
+TableKey = tuple[str | None, str]
+"""A table as the metadata names it: schema (before translation) and name."""
+
+
+@dataclass(slots=True)
+class Notes:
+    """What was rendered.
+
+    Attributes:
+        tables: every table in a FROM position, by schema and name.
+        rendered: how often each was rendered.
+        occurrences: the appearances in FROM clauses whose restrictions were understood.
+        functions: lower-cased names of the SQL functions called.
+        opaque: the kinds of fragments whose content only the database knows: text, literal columns, custom constructs.
+        writes: tables that DML inside the statement changes.
+        locks: whether rows are locked.
+        sequences: whether a sequence is advanced.
+        sql: the rendered text.
+        bind_names: the name of each bound parameter in the compiled statement.
+    """
+
+    tables: dict[TableKey, FromClause] = field(default_factory=dict)
+    rendered: Counter[TableKey] = field(default_factory=Counter)
+    occurrences: list[Occurrence] = field(default_factory=list)
+    functions: set[str] = field(default_factory=set)
+    opaque: set[str] = field(default_factory=set)
+    writes: dict[TableKey, FromClause] = field(default_factory=dict)
+    locks: bool = False
+    sequences: bool = False
+    sql: str = ""
+    bind_names: Mapping[BindParameter[Any], str] = field(default_factory=dict)
+
+    def saw(self, table: FromClause) -> None:
+        """Note a table rendered in a FROM position."""
+        key = table_key(table)
+        self.tables.setdefault(key, table)
+        self.rendered[key] += 1
+
+
+def table_key(table: FromClause) -> TableKey:
+    """Return how the metadata names a table."""
+    return getattr(table, "schema", None), str(getattr(table, "name", ""))
+
+
+class _TakesNotes(ObservesSelects):
+    """Mixed into a dialect's own statement compiler; every method notes and lets the compiler do its work."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.notes = Notes()
+        super().__init__(*args, **kwargs)
+
+    def visit_table(self, table: Any, asfrom: bool = False, **kw: Any) -> Any:
+        # A t-string renders tables outside of FROM; noting too many tables is harmless.
+        if asfrom or kw.get("within_tstring"):
+            self.notes.saw(table)
+        return super().visit_table(table, asfrom=asfrom, **kw)  # type: ignore[misc]
+
+    def visit_function(self, func: Any, *args: Any, **kw: Any) -> Any:
+        self.notes.functions.add(".".join([*func.packagenames, func.name]).lower())
+        return super().visit_function(func, *args, **kw)  # type: ignore[misc]
+
+    def visit_sequence(self, sequence: Any, **kw: Any) -> Any:
+        self.notes.sequences = True
+        return super().visit_sequence(sequence, **kw)  # type: ignore[misc]
+
+    def visit_next_value_func(self, next_value: Any, **kw: Any) -> Any:
+        self.notes.sequences = True
+        return super().visit_next_value_func(next_value, **kw)  # type: ignore[misc]
+
+    def visit_textclause(self, textclause: Any, *args: Any, **kw: Any) -> Any:
+        self.notes.opaque.add("text")
+        return super().visit_textclause(textclause, *args, **kw)  # type: ignore[misc]
+
+    def visit_tstring(self, *args: Any, **kw: Any) -> Any:
+        self.notes.opaque.add("text")
+        return super().visit_tstring(*args, **kw)  # type: ignore[misc]
+
+    def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
+        if column.is_literal and not _harmless_literal(str(column.name)):
+            self.notes.opaque.add("literal column")
+        return super().visit_column(column, *args, **kw)  # type: ignore[misc]
+
+    def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> Any:
+        self._note_write(insert_stmt)
+        return super().visit_insert(insert_stmt, *args, **kw)  # type: ignore[misc]
+
+    def visit_update(self, update_stmt: Any, *args: Any, **kw: Any) -> Any:
+        self._note_write(update_stmt)
+        return super().visit_update(update_stmt, *args, **kw)  # type: ignore[misc]
+
+    def visit_delete(self, delete_stmt: Any, *args: Any, **kw: Any) -> Any:
+        self._note_write(delete_stmt)
+        return super().visit_delete(delete_stmt, *args, **kw)  # type: ignore[misc]
+
+    def _note_write(self, statement: Any) -> None:
+        for table in tables_below(statement.table):  # a join, in MySQL's multi-table forms
+            if getattr(table, "name", None) is not None:
+                self.notes.writes[table_key(table)] = table
+
+    def observe_select(self, select: Select[Any], froms: Sequence[FromClause]) -> None:
+        notes = self.notes
+        if locks_rows(select):
+            # SQLite renders nothing for it, so the text would not show the lock.
+            notes.locks = True
+        if _has_custom_construct(select):
+            notes.opaque.add("custom construct")
+        notes.occurrences.extend(pinned_occurrences(select, froms))
+
+
+def _harmless_literal(text: str) -> bool:
+    """Whether a literal column is a constant or a star, which read nothing by themselves."""
+    if text == "*":
+        return True
+    if text[:1] == text[-1:] == "'" and "'" not in text[1:-1] and len(text) > 1:
+        return True
+    return text.replace(".", "", 1).replace("-", "", 1).isdigit() or text.lower() in {"null", "true", "false"}
+
+
+def _has_custom_construct(element: ClauseElement) -> bool:
+    """Whether anything in the statement is rendered by ``@compiles``, which may write what it likes."""
+    return any(is_custom_construct(part) for part in visitors.iterate(element))
+
+
+_compilers: dict[type[Any], type[Any]] = {}
+
+
+def _noting_compiler(dialect: Dialect) -> type[Any]:
+    base: type[SQLCompiler] = dialect.statement_compiler
+    known = _compilers.get(base)
+    if known is None:
+        known = _compilers[base] = type(f"Noting{base.__name__}", (_TakesNotes, base), {})
+    return known
+
+
+def collect(statement: Any, dialect: Dialect, schema_translate_map: Mapping[Any, Any] | None = None) -> Notes:
+    """Compile a statement and return what was rendered.
+
+    Args:
+        statement: a Core or ORM statement.
+        dialect: the dialect of the engine that executes it.
+        schema_translate_map: as in the execution option; only whether there is one matters to the text.
+
+    Raises:
+        sqlalchemy.exc.CompileError: the statement cannot be compiled for this dialect.
+    """
+    compiled = _noting_compiler(dialect)(
+        dialect, statement, column_keys=[], for_executemany=False, schema_translate_map=schema_translate_map
+    )
+    notes: Notes = compiled.notes
+    notes.sql = str(compiled.string)
+    notes.bind_names = compiled.bind_names
+    return notes

@@ -1,0 +1,265 @@
+"""Statement → dependencies: worked out once per statement shape, filled with parameter values per execution."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import CompileError
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.expression import FromClause
+
+from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
+from rowstamp.analysis.functions import FunctionKind, classify
+from rowstamp.analysis.pins import Occurrence, Pin
+from rowstamp.analysis.schema import Key, iterate_keys, key_values, read_names, schema_of
+from rowstamp.analysis.text import TextKind, parse_text
+from rowstamp.model import Dependency
+
+__all__ = ["Access", "KeyPin", "ReadAnalysis", "TableRead", "analyse", "analyse_text", "dependencies"]
+
+
+class Access(enum.Enum):
+    """What a statement does to the database, as far as the cache is concerned."""
+
+    READS = "reads"
+    MAY_WRITE = "may write"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPin:
+    """The rows of a table that can matter have one of these values in a key.
+
+    Attributes:
+        key: the names of the key's columns.
+        columns: the columns themselves.
+        binds: for each column the name of the parameter, and whether its value is a list.
+    """
+
+    key: Key
+    columns: tuple[Any, ...]
+    binds: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableRead:
+    """How a statement reads a table.
+
+    Attributes:
+        table: the table, or its schema and name where only text names it.
+        pins: one pin for each appearance of the table, or empty: any row may matter.
+        why: why it is not pinned, for ``explain``; empty if it is.
+    """
+
+    table: FromClause | TableKey
+    pins: tuple[KeyPin, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnalysis:
+    """What a statement's shape says about caching it.
+
+    Attributes:
+        reads: each table it reads.
+        refused: why its results are never cached, or ``None``.
+        access: whether it may change something although it looks like a read.
+        writes: the tables that DML inside of it changes.
+    """
+
+    reads: tuple[TableRead, ...]
+    refused: str | None
+    access: Access
+    writes: tuple[FromClause | TableKey, ...] = ()
+
+
+def analyse(statement: Any, dialect: Dialect, *, sql: str, translated: bool = False) -> ReadAnalysis:
+    """Return what the shape of a statement says about caching it.
+
+    Args:
+        statement: a Core or ORM statement that is no DML at its top.
+        dialect: the dialect of the engine that executes it.
+        sql: the text of the statement as it was compiled for execution; pins are used only if the analysis saw the
+            very same text, since their parameters are found by name.
+        translated: whether a ``schema_translate_map`` applies.
+    """
+    try:
+        notes = collect(statement, dialect, {None: None} if translated else None)
+    except CompileError as exc:
+        return ReadAnalysis((), f"the statement cannot be analysed: {exc}", Access.MAY_WRITE)
+    pinnable = notes.sql == sql
+    reads = _table_reads(notes, pinnable=pinnable)
+    refused, access = _verdict(notes, dialect)
+    if notes.opaque and refused is None:
+        return _with_text(reads, notes, dialect)
+    return ReadAnalysis(reads, refused, access, tuple(notes.writes.values()))
+
+
+def _table_reads(notes: Notes, *, pinnable: bool) -> tuple[TableRead, ...]:
+    explained = Counter(table_key(occurrence.table) for occurrence in notes.occurrences)
+    found: list[TableRead] = []
+    for key, table in notes.tables.items():
+        if not pinnable:
+            found.append(TableRead(table, (), "the statement is rewritten when it is compiled"))
+        elif notes.rendered[key] != explained[key]:
+            found.append(TableRead(table, (), "it also appears where its rows cannot be told"))
+        else:
+            occurrences = [each for each in notes.occurrences if table_key(each.table) == key]
+            found.append(_table_read(table, occurrences, notes.bind_names))
+    return tuple(found)
+
+
+def _table_read(
+    table: FromClause, occurrences: Sequence[Occurrence], names: Mapping[BindParameter[Any], str]
+) -> TableRead:
+    """Pin a table if each of its appearances is pinned; one that is not needs the whole table anyway."""
+    pins: list[KeyPin] = []
+    for occurrence in occurrences:
+        pin = _key_pin(occurrence, names)
+        if pin is None:
+            return TableRead(table, (), "no key column is restricted to known values")
+        pins.append(pin)
+    return TableRead(table, tuple(pins), "" if pins else "no key column is restricted to known values")
+
+
+def _key_pin(occurrence: Occurrence, names: Mapping[BindParameter[Any], str]) -> KeyPin | None:
+    for key, columns in iterate_keys(occurrence.table):
+        binds = [_bind(occurrence.pins.get(name), names) for name in key]
+        known = tuple(bind for bind in binds if bind is not None)
+        if len(known) == len(key):
+            return KeyPin(key, tuple(columns), known)
+    return None
+
+
+def _bind(pin: Pin | None, names: Mapping[BindParameter[Any], str]) -> tuple[str, bool] | None:
+    name = names.get(pin.bind) if pin is not None else None
+    return (name, pin.expanding) if pin is not None and name is not None else None
+
+
+def _verdict(notes: Notes, dialect: Dialect) -> tuple[str | None, Access]:
+    """Return why a statement is never cached, and whether it may write."""
+    unknown, volatile = _functions(notes.functions, dialect)
+    if notes.writes:
+        return "it changes data", Access.MAY_WRITE
+    if unknown:
+        return f"unknown function {unknown}()", _access_of_unknown(dialect)
+    if notes.sequences:
+        return "it advances a sequence", Access.READS
+    if notes.locks:
+        return "it locks rows", Access.READS
+    if volatile:
+        return f"volatile function {volatile}()", Access.READS
+    if not notes.tables and not notes.opaque:
+        return "it reads no table", Access.READS
+    return None, Access.READS
+
+
+def _functions(names: set[str] | frozenset[str], dialect: Dialect) -> tuple[str, str]:
+    """Return one unknown and one volatile function among these, or empty strings."""
+    kinds = {name: classify(name, dialect.name) for name in sorted(names)}
+    unknown = next((name for name, kind in kinds.items() if kind is FunctionKind.UNKNOWN), "")
+    volatile = next((name for name, kind in kinds.items() if kind is FunctionKind.VOLATILE), "")
+    return unknown, volatile
+
+
+def _access_of_unknown(dialect: Dialect) -> Access:
+    # A function of the application runs inside SQLite's own statement and cannot write to this connection.
+    return Access.READS if dialect.name == "sqlite" else Access.MAY_WRITE
+
+
+def _with_text(reads: tuple[TableRead, ...], notes: Notes, dialect: Dialect) -> ReadAnalysis:
+    """Add what the text of opaque fragments reads. They may restrict nothing, but they may read anything."""
+    parsed = analyse_text(notes.sql, dialect)
+    if parsed.refused is not None:
+        return ReadAnalysis(reads, parsed.refused, parsed.access, parsed.writes)
+    known = {name.lower() for _, name in notes.tables}
+    more = tuple(read for read in parsed.reads if isinstance(read.table, tuple) and read.table[1].lower() not in known)
+    if not reads and not more:
+        return ReadAnalysis((), "it reads no table", Access.READS)
+    wide = tuple(TableRead(read.table, (), "a text fragment may read more of its rows") for read in reads)
+    return ReadAnalysis(wide + more, None, Access.READS)
+
+
+def analyse_text(sql: str, dialect: Dialect) -> ReadAnalysis:
+    """Return what raw SQL says about caching it."""
+    facts = parse_text(sql, dialect.name)
+    if not facts.understood:
+        return ReadAnalysis((), f"the SQL is not understood: {facts.reason}", Access.MAY_WRITE)
+    if facts.kind is not TextKind.READ:
+        return ReadAnalysis((), "it is not a query", Access.MAY_WRITE, tuple(facts.writes))
+    unknown, volatile = _functions(facts.functions, dialect)
+    if unknown:
+        return ReadAnalysis((), f"unknown function {unknown}()", _access_of_unknown(dialect))
+    if facts.locks:
+        return ReadAnalysis((), "it locks rows", Access.READS)
+    if volatile:
+        return ReadAnalysis((), f"volatile function {volatile}()", Access.READS)
+    if not facts.reads:
+        return ReadAnalysis((), "it reads no table", Access.READS)
+    reads = tuple(TableRead(key, (), "raw SQL is read table by table") for key in sorted(facts.reads, key=str))
+    return ReadAnalysis(reads, None, Access.READS)
+
+
+# ---------------------------------------------------------------------------------------------- per execution
+
+
+def dependencies(
+    analysis: ReadAnalysis,
+    parameters: Mapping[str, Any],
+    *,
+    scope: str,
+    dialect: Dialect,
+    translate: Mapping[Any, Any] | None = None,
+) -> list[Dependency]:
+    """Return what one execution of a statement depends on.
+
+    Args:
+        analysis: what :func:`analyse` said of its shape.
+        parameters: the value of each bound parameter, before the driver's own processing.
+        scope: the identity of the database.
+        dialect: the dialect of the engine that executes it.
+        translate: the ``schema_translate_map`` in force.
+    """
+    found: dict[Dependency, None] = {}
+    for read in analysis.reads:
+        names = _names(read.table, translate)
+        pinned = _pinned(read, names, parameters, scope, dialect)
+        for dependency in pinned if pinned is not None else [Dependency.table(scope, name) for name in names]:
+            found[dependency] = None
+    return list(found)
+
+
+def _names(table: FromClause | TableKey, translate: Mapping[Any, Any] | None) -> tuple[str, ...]:
+    if isinstance(table, tuple):
+        return read_names(*table)
+    return read_names(schema_of(table, translate), table_key(table)[1])
+
+
+def _pinned(
+    read: TableRead, names: tuple[str, ...], parameters: Mapping[str, Any], scope: str, dialect: Dialect
+) -> list[Dependency] | None:
+    """Return the row dependencies of a pinned read, or ``None`` when a value cannot be compared exactly."""
+    if not read.pins:
+        return None
+    found: list[Dependency] = []
+    for pin in read.pins:
+        options = [_options(parameters, bind, expanding=expanding) for bind, expanding in pin.binds]
+        values = key_values(pin.columns, dialect, options)
+        if values is None:
+            return None
+        for name in names:
+            found.append(Dependency.unknown_rows(scope, name))
+            found.append(Dependency.unknown_rows(scope, name, pin.key))
+            found.extend(Dependency.rows(scope, name, pin.key, value) for value in values)
+    return found
+
+
+def _options(parameters: Mapping[str, Any], bind: str, *, expanding: bool) -> Sequence[object]:
+    value = parameters.get(bind)
+    if expanding:
+        return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+    return [value]

@@ -1,0 +1,236 @@
+"""What the metadata says about tables: their name for stamps, their key columns, and when two key values are equal."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import hashlib
+import itertools
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Column, Table, types
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.expression import FromClause
+from sqlalchemy.sql.schema import ForeignKeyConstraint
+
+from rowstamp.codec import canonical
+
+__all__ = [
+    "PIN_LIMIT",
+    "Key",
+    "cascades",
+    "fingerprint",
+    "key_columns",
+    "key_value",
+    "key_values",
+    "read_names",
+    "schema_of",
+    "write_names",
+]
+
+Key = tuple[str, ...]
+"""The names of the columns of one key of a table."""
+
+PIN_LIMIT: Final = 64
+"""Most values to which one read may pin a key; a longer list depends on the whole table instead."""
+
+
+def schema_of(table: FromClause, translate: Mapping[Any, Any] | None = None) -> str | None:
+    """Return the schema a table is in, with ``schema_translate_map`` applied; ``None`` if the statement names none."""
+    schema: str | None = getattr(table, "schema", None)
+    return translate.get(schema, schema) if translate else schema
+
+
+def read_names(schema: str | None, name: str) -> tuple[str, ...]:
+    """Return the names of the stamps on which a read of a table depends.
+
+    Which schema an unqualified name means is for the database to say (``search_path``, ``USE``, attached files), and may
+    differ from connection to connection. So ``T`` stands for the table of that name in *any* schema, ``s.T`` for the
+    one in schema s, and ``?.T`` for writes that did not say which. Reads of ``s.T`` do not suffer from writes to another
+    schema's table (tenants), and nothing is missed when one statement qualifies a name and another does not.
+
+    Case is folded: databases differ in how they fold names, and two tables that differ by case alone may share stamps.
+    """
+    folded = name.lower()
+    return (folded,) if schema is None else (f"{schema.lower()}.{folded}", f"?.{folded}")
+
+
+def write_names(schema: str | None, name: str) -> tuple[str, ...]:
+    """Return the names of the stamps that a write to a table touches; the counterpart of :func:`read_names`."""
+    folded = name.lower()
+    return (folded, f"?.{folded}" if schema is None else f"{schema.lower()}.{folded}")
+
+
+def key_columns(table: FromClause) -> tuple[Key, ...]:
+    """Return the keys of a table whose values have stamps of their own: at present its primary key."""
+    if not isinstance(table, Table):
+        return ()
+    primary = tuple(column.name for column in table.primary_key.columns)
+    return (primary,) if primary else ()
+
+
+def cascades(table: FromClause) -> tuple[Table, ...]:
+    """Return the tables that the database itself changes when rows of ``table`` are deleted or change their key.
+
+    They follow from ``ON DELETE``/``ON UPDATE`` of the foreign keys in the same metadata, transitively; no statement
+    ever names them.
+    """
+    if not isinstance(table, Table):
+        return ()
+    reached: dict[Table, None] = {}
+    waiting = [table]
+    while waiting:
+        parent = waiting.pop()
+        for child in table.metadata.tables.values():
+            if child not in reached and any(_cascades_from(fk, parent) for fk in child.foreign_key_constraints):
+                reached[child] = None
+                waiting.append(child)
+    return tuple(reached)
+
+
+def _cascades_from(constraint: ForeignKeyConstraint, parent: Table) -> bool:
+    acts = any(
+        action is not None and action.upper() not in {"RESTRICT", "NO ACTION"}
+        for action in (constraint.ondelete, constraint.onupdate)
+    )
+    return acts and any(element.column.table is parent for element in constraint.elements)
+
+
+_fingerprints: WeakKeyDictionary[FromClause, bytes] = WeakKeyDictionary()
+
+
+def fingerprint(table: FromClause) -> bytes:
+    """Return a digest of the table's columns and types, so that a changed schema never meets entries of the old one."""
+    known = _fingerprints.get(table)
+    if known is None:
+        parts = [f"{column.name}\0{column.type!r}\0{column.nullable}" for column in table.c if isinstance(column, Column)]
+        known = hashlib.blake2b("\1".join(parts).encode(), digest_size=8).digest()
+        _fingerprints[table] = known
+    return known
+
+
+# ------------------------------------------------------------------------------------------------- equality
+
+
+def key_values(columns: Sequence[Any], dialect: Dialect, values: Sequence[Sequence[object]]) -> list[bytes] | None:
+    """Return the canonical values of a (composite) key from the values of each column, or ``None`` to widen.
+
+    Args:
+        columns: the key's columns.
+        dialect: the database whose equality counts.
+        values: for each column the values it is pinned to; their product is taken.
+    """
+    total = 1
+    for options in values:
+        total *= len(options)
+    if total > PIN_LIMIT:
+        return None
+    found: list[bytes] = []
+    for combination in itertools.product(*values):
+        value = key_value(columns, dialect, combination)
+        if value is None:
+            return None
+        found.append(value)
+    return found
+
+
+def key_value(columns: Sequence[Any], dialect: Dialect, values: Sequence[object]) -> bytes | None:
+    """Return one canonical value of a (composite) key, or ``None`` when equality is not certain."""
+    parts: list[object] = []
+    for column, value in zip(columns, values, strict=True):
+        part = _canonical_part(column.type, dialect, value)
+        if part is None:
+            return None
+        parts.append(part)
+    return canonical(tuple(parts))
+
+
+def _canonical_part(type_: types.TypeEngine[Any], dialect: Dialect, value: object) -> object | None:
+    """Map a bound value to one that is equal for us exactly when the database calls it equal; ``None`` if unsure."""
+    for handles, normalise in _NORMALISERS:
+        if isinstance(type_, handles):
+            return normalise(type_, dialect, value)
+    return None
+
+
+def _integer(_type: Any, _dialect: Dialect, value: object) -> object | None:
+    if type(value) is bool:
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _boolean(_type: Any, _dialect: Dialect, value: object) -> object | None:
+    return bool(value) if type(value) in (bool, int) and value in (0, 1) else None
+
+
+def _uuid(_type: Any, _dialect: Dialect, value: object) -> object | None:
+    if isinstance(value, uuid.UUID):
+        return value.bytes
+    if type(value) is str:
+        try:
+            return uuid.UUID(value).bytes
+        except ValueError:
+            return None
+    return None
+
+
+def _decimal(_type: Any, _dialect: Dialect, value: object) -> object | None:
+    if type(value) is int:
+        value = Decimal(value)
+    if type(value) is not Decimal or not value.is_finite() or _dialect.name == "sqlite":
+        # SQLite keeps decimals as floats or text: which of two spellings are equal depends on the affinity.
+        return None
+    return format(value.normalize() + 0, "f")
+
+
+def _date(_type: Any, _dialect: Dialect, value: object) -> object | None:
+    return value if type(value) is datetime.date else None
+
+
+def _enum(_type: Any, _dialect: Dialect, value: object) -> object | None:
+    if isinstance(value, enum.Enum):
+        return value.name
+    # With an enum class a string may be an alias of another name: not certain.
+    return value if type(value) is str and getattr(_type, "enum_class", None) is None else None
+
+
+def _binary(_type: Any, _dialect: Dialect, value: object) -> object | None:
+    return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else None
+
+
+def _text(type_: Any, dialect: Dialect, value: object) -> object | None:
+    """Text is pinned only under a collation known to be exact: SQLite's BINARY and PostgreSQL's deterministic default."""
+    if type(value) is not str or getattr(type_, "collation", None):
+        return None
+    if type(type_) not in _EXACT_TEXT_TYPES or dialect.name not in {"sqlite", "postgresql"}:
+        return None
+    return value
+
+
+_EXACT_TEXT_TYPES: Final = frozenset({types.String, types.Text, types.Unicode, types.UnicodeText, types.VARCHAR, types.TEXT})
+
+_NORMALISERS: Final[tuple[tuple[Any, Any], ...]] = (
+    (types.Boolean, _boolean),
+    (types.Integer, _integer),
+    (types.Uuid, _uuid),
+    (types.Enum, _enum),
+    (types.Float, lambda _type, _dialect, _value: None),
+    (types.Numeric, _decimal),
+    (types.Date, _date),
+    (types.LargeBinary, _binary),
+    (types.String, _text),
+)
+
+
+def iterate_keys(table: FromClause) -> Iterator[tuple[Key, list[Any]]]:
+    """Yield each key of a table with its columns."""
+    for key in key_columns(table):
+        yield key, [table.c[name] if name in table.c else _column_named(table, name) for name in key]
+
+
+def _column_named(table: FromClause, name: str) -> Any:
+    return next(column for column in table.c if getattr(column, "name", None) == name)

@@ -1,0 +1,312 @@
+"""The public caches: thin wiring of a store, a configuration and the SQLAlchemy integration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+
+from rowstamp.config import Config, check_tags, check_ttl
+from rowstamp.core import Core, Policy
+from rowstamp.errors import AttachError, ConfigurationError
+from rowstamp.events import Stats
+from rowstamp.explain import Explanation
+from rowstamp.model import Dependency
+from rowstamp.orm.attach import install, remove
+from rowstamp.orm.attachment import Attachment, attachment_of, database_identity
+from rowstamp.orm.deferred import defer, listen_to_commits
+from rowstamp.orm.explain import explain
+from rowstamp.orm.session import SESSION_CACHE, listen_to_sessions
+from rowstamp.orm.targets import effects_of, engines_of, mapped_tables, sync_session
+from rowstamp.store import AsyncStore, Store
+from rowstamp.stores import open_store
+
+__all__ = ["AsyncCache", "Cache"]
+
+
+class _BaseCache:
+    """What both caches share; see :class:`Cache`."""
+
+    _asynchronous: bool
+
+    def __init__(
+        self,
+        store: str | Store | AsyncStore = "memory://",
+        *,
+        namespace: str = "rowstamp",
+        ttl: float = 300,
+        hold_ttl: float = 10,
+        vary: Callable[[], Any] | None = None,
+    ) -> None:
+        config = Config(namespace=namespace, ttl=ttl, hold_ttl=hold_ttl, vary=vary)
+        opened = open_store(store) if isinstance(store, str) else store
+        self._require_store(opened)
+        self._owns_store = isinstance(store, str)
+        self._core = Core(config, opened)
+        self._attachments: list[Attachment] = []
+        self._makers: list[Any] = []
+
+    def _require_store(self, store: object) -> None:
+        if isinstance(store, Store):
+            return
+        if isinstance(store, AsyncStore) and self._asynchronous:
+            return
+        kind = "a URL or a Store" if not self._asynchronous else "a URL, a Store or an AsyncStore"
+        msg = f"store={store!r} of type {type(store).__name__} is no store: give {kind}, such as 'memory://'"
+        raise ConfigurationError(msg)
+
+    def __repr__(self) -> str:
+        state = ", closed" if self._core.closed else ""
+        return f"<{type(self).__name__} {self._core.config.namespace!r} on {type(self._core.store).__name__}{state}>"
+
+    # ------------------------------------------------------------------------------------------------ attaching
+
+    def attach(self, target: object, *, database: str | None = None) -> None:
+        """Serve the reads and notice the writes of an engine, or of the sessions of a sessionmaker.
+
+        Attaching a sessionmaker serves its sessions only, and notices the writes of its engine whoever makes them.
+
+        Args:
+            target: an ``Engine`` or ``sessionmaker`` (for ``AsyncCache``: an ``AsyncEngine`` or ``async_sessionmaker``).
+            database: a name for the database; engines of the same name are one database. By default it follows from the
+                URL's host, port and database, so that engines of different drivers on one database are one.
+
+        Raises:
+            AttachError: the target is of the wrong kind or colour, or something is attached to it already.
+            ClosedError: the cache is closed.
+        """
+        self._core.require_open()
+        engines, maker = engines_of(target, asynchronous=self._asynchronous)
+        if maker is not None and any(known is maker for known in self._makers):
+            raise AttachError(_twice(target))
+        for engine in engines:
+            self._attach_engine(engine, database, target, serves=maker is None)
+        if maker is not None:
+            maker.configure(info={**(maker.kw.get("info") or {}), SESSION_CACHE: self._core})
+            self._makers.append(maker)
+        listen_to_sessions()
+        listen_to_commits()
+
+    def _attach_engine(self, engine: Any, database: str | None, target: object, *, serves: bool) -> None:
+        known = attachment_of(engine.dialect)
+        if known is None:
+            attachment = Attachment(self._core, engine, database or database_identity(engine.url), serves)
+            install(attachment)
+            self._attachments.append(attachment)
+        elif known.core is not self._core or (serves and known.serves):
+            raise AttachError(_twice(target))
+        else:
+            known.serves = known.serves or serves
+
+    def detach(self, target: object) -> None:
+        """Undo :meth:`attach`: from now on the target is as if the cache did not exist.
+
+        Raises:
+            AttachError: the target is not attached to this cache.
+        """
+        engines, maker = engines_of(target, asynchronous=self._asynchronous)
+        if maker is not None:
+            self._detach_maker(maker)
+            return
+        attachment = attachment_of(engines[0].dialect)
+        if attachment is None or attachment not in self._attachments:
+            msg = f"{target!r} is not attached to this cache: detach takes what attach was given"
+            raise AttachError(msg)
+        remove(attachment)
+        self._attachments.remove(attachment)
+
+    def _detach_maker(self, maker: Any) -> None:
+        if not any(known is maker for known in self._makers):
+            msg = f"{maker!r} is not attached to this cache: detach takes what attach was given"
+            raise AttachError(msg)
+        self._makers = [known for known in self._makers if known is not maker]
+        maker.configure(info={key: value for key, value in maker.kw["info"].items() if key != SESSION_CACHE})
+        still_used = {id(engine.dialect) for each in self._makers for engine in self._engines(each)}
+        for engine in self._engines(maker):
+            attachment = attachment_of(engine.dialect)
+            if attachment in self._attachments and not attachment.serves and id(engine.dialect) not in still_used:
+                remove(attachment)
+                self._attachments.remove(attachment)
+
+    def _engines(self, maker: Any) -> list[Any]:
+        return engines_of(maker, asynchronous=self._asynchronous)[0]
+
+    def policy(self, model: object, *, ttl: float | None = None) -> None:
+        """Cache every select that reads only tables with a policy, ``session.get`` and lazy loads included.
+
+        Args:
+            model: a mapped class or a table.
+            ttl: how long results may be kept, in seconds; of several tables' the shortest counts.
+
+        Raises:
+            ConfigurationError: the model is not mapped, or the time to live is not positive.
+        """
+        self._core.require_open()
+        policy = Policy(None if ttl is None else check_ttl(ttl))
+        for table in mapped_tables(model):
+            self._core.set_policy((table.schema, table.name), policy)
+
+    # ---------------------------------------------------------------------------------------------- observing
+
+    def explain(self, statement: Any, *, engine: object = None) -> Explanation:
+        """Return what the cache would do with a statement, and why; nothing is executed.
+
+        Args:
+            statement: any statement.
+            engine: the attached engine that would execute it; needed only if several are attached.
+
+        Raises:
+            AttachError: no engine is attached, or ``engine`` is not.
+        """
+        return explain(self._attachment(engine), statement)
+
+    def _attachment(self, engine: object) -> Attachment:
+        if engine is not None:
+            found = attachment_of(engines_of(engine, asynchronous=self._asynchronous)[0][0].dialect)
+            if found is not None and found in self._attachments:
+                return found
+        elif self._attachments:
+            return self._attachments[0]
+        msg = "no engine to explain for: attach one first" if engine is None else f"{engine!r} is not attached"
+        raise AttachError(msg)
+
+    def stats(self) -> Stats:
+        """Return what this cache has done since it was made; a frozen snapshot."""
+        return self._core.counters.snapshot()
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Return a context in which this thread or task is neither served nor fills; its writes still invalidate."""
+        return self._core.disabled()
+
+    # ------------------------------------------------------------------------------------------ shared by twins
+
+    def _effects(self, target: object, tags: Collection[str] | None, values: dict[str, object]) -> set[Dependency]:
+        self._core.require_open()
+        if target is None and tags is None:
+            msg = "invalidate() of nothing: give tags=[...], a mapped class, or a condition such as Product.id == 42"
+            raise ConfigurationError(msg)
+        found = {Dependency.tag(tag) for tag in check_tags(tags if tags is not None else ())}
+        if target is not None:
+            if not self._attachments:
+                msg = f"invalidate({target!r}) before attach(): no database is attached whose results it could name"
+                raise ConfigurationError(msg)
+            scopes = {attachment.scope: attachment.dialect for attachment in self._attachments}
+            found |= effects_of(target, values, scopes.items())
+        return found
+
+    def _close(self) -> bool:
+        """Detach from everything; return whether the store is to be closed."""
+        if self._core.closed:
+            return False
+        for maker in list(self._makers):
+            self._detach_maker(maker)
+        for attachment in list(self._attachments):
+            remove(attachment)
+        self._attachments.clear()
+        self._core.closed = True
+        return self._owns_store
+
+
+def _twice(target: object) -> str:
+    return f"{target!r} has a cache attached already: detach() that one first"
+
+
+class Cache(_BaseCache):
+    """A cache of query results for ``Session`` and ``Connection``.
+
+    Args:
+        store: the URL of a store, or a store. ``memory://`` keeps entries in this process.
+        namespace: separates this application's keys from others' in the same store.
+        ttl: how long entries live unless their query says otherwise, in seconds.
+        hold_ttl: when the holds of a writer that died in the middle of its commit end, in seconds.
+        vary: called for each key; what it returns becomes part of the key (tenant, role, locale).
+
+    Raises:
+        ConfigurationError: an option or the store's URL is wrong.
+
+    Every method may be called from any thread.
+    """
+
+    _asynchronous = False
+
+    def invalidate(
+        self, target: object = None, /, *, tags: Collection[str] | None = None, session: object = None, **values: object
+    ) -> None:
+        """Make results unusable: by tag, by table, or by row.
+
+        Args:
+            target: a mapped class or table, or a condition such as ``Product.category_id == 7``.
+            tags: names given to ``cached(tags=[...])``.
+            session: let it take effect with the commit of this session, not before; a rollback forgets it.
+            values: values of the class's attributes, such as ``id=42``.
+
+        Raises:
+            ConfigurationError: nothing to invalidate, a bare string as tags, an unknown attribute.
+            StoreError: the store could not be reached; nothing was invalidated.
+        """
+        effects = self._effects(target, tags, values)
+        if session is not None:
+            defer(self._core, sync_session(session), effects)
+        else:
+            self._core.run_blocking(self._core.invalidation(effects))
+
+    def clear(self) -> None:
+        """Make every result of this namespace unusable."""
+        self._core.require_open()
+        self._core.run_blocking(self._core.invalidation({Dependency.everything()}))
+
+    def close(self) -> None:
+        """Detach from everything and release the store; closing twice is allowed."""
+        if self._close() and isinstance(self._core.store, Store):
+            self._core.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncCache(_BaseCache):
+    """A cache of query results for ``AsyncSession`` and ``AsyncConnection``; see :class:`Cache` for the arguments."""
+
+    _asynchronous = True
+
+    async def invalidate(
+        self, target: object = None, /, *, tags: Collection[str] | None = None, session: object = None, **values: object
+    ) -> None:
+        """Make results unusable: by tag, by table, or by row. See :meth:`Cache.invalidate`."""
+        effects = self._effects(target, tags, values)
+        if session is not None:
+            defer(self._core, sync_session(session), effects)
+        else:
+            await self._core.run_async(self._core.invalidation(effects))
+
+    async def clear(self) -> None:
+        """Make every result of this namespace unusable."""
+        self._core.require_open()
+        await self._core.run_async(self._core.invalidation({Dependency.everything()}))
+
+    async def aclose(self) -> None:
+        """Detach from everything and release the store; closing twice is allowed."""
+        if not self._close():
+            return
+        store = self._core.store
+        if isinstance(store, Store):
+            store.close()
+        else:
+            await store.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+

@@ -1,0 +1,69 @@
+"""The options of a cache, validated when they are given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from rowstamp.errors import ConfigurationError
+
+__all__ = ["Config", "check_tags", "check_ttl"]
+
+
+def check_ttl(ttl: object, what: str = "ttl") -> float:
+    """Return a time to live as a number of seconds.
+
+    Raises:
+        ConfigurationError: it is not a positive, finite number.
+    """
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not math.isfinite(ttl) or ttl <= 0:
+        msg = f"{what}={ttl!r} is not a time to live: give a positive number of seconds, such as {what}=60"
+        raise ConfigurationError(msg)
+    return float(ttl)
+
+
+def check_tags(tags: object) -> tuple[str, ...]:
+    """Return tags as a tuple of names without repetition.
+
+    Raises:
+        ConfigurationError: a bare string (its letters would be the tags), or something that is no collection of names.
+    """
+    if isinstance(tags, str | bytes) or not isinstance(tags, Collection):
+        msg = f"tags={tags!r} is not a collection of names: write tags=[{tags!r}]"
+        raise ConfigurationError(msg)
+    names: list[str] = []
+    for tag in tags:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(tag, str) or not tag:
+            msg = f"the tag {tag!r} is not a name: tags are non-empty strings"
+            raise ConfigurationError(msg)
+        names.append(tag)
+    return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How a cache behaves.
+
+    Attributes:
+        namespace: what separates this application's keys from others' in the same store.
+        ttl: how long entries live unless their query says otherwise, in seconds.
+        hold_ttl: when the holds of a writer that died in the middle of a commit end, in seconds. Longer than any commit.
+        vary: called for each key; what it returns becomes part of it (tenant, role, locale).
+    """
+
+    namespace: str = "rowstamp"
+    ttl: float = 300.0
+    hold_ttl: float = 10.0
+    vary: Callable[[], Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_ttl(self.ttl)
+        check_ttl(self.hold_ttl, "hold_ttl")
+        if not isinstance(self.namespace, str) or not self.namespace:  # pyright: ignore[reportUnnecessaryIsInstance]
+            msg = f"namespace={self.namespace!r} is not a name: give a non-empty string, such as namespace='shop'"
+            raise ConfigurationError(msg)
+        if self.vary is not None and not callable(self.vary):
+            msg = f"vary={self.vary!r} cannot be called: give a function that returns the tenant, role or locale"
+            raise ConfigurationError(msg)

@@ -1,0 +1,91 @@
+"""What a cache would do with a statement, and why: the answer of ``cache.explain(stmt)``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rowstamp.model import Dependency, Unknown
+
+__all__ = ["Explanation", "TableExplanation", "describe"]
+
+
+@dataclass(frozen=True, slots=True)
+class TableExplanation:
+    """How a statement reads one table.
+
+    Attributes:
+        name: the table.
+        pins: the keys whose values restrict its rows, such as ``("id",)``; empty if any row may matter.
+        why: why it is not pinned; empty if it is.
+    """
+
+    name: str
+    pins: tuple[str, ...]
+    why: str
+
+    def __str__(self) -> str:
+        if self.pins:
+            return f"{self.name}: rows pinned by {', '.join(self.pins)}"
+        return f"{self.name}: whole table ({self.why})"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a cache would do with a statement.
+
+    Attributes:
+        sql: the text it is compiled to.
+        cacheable: whether its result may be cached.
+        asked: whether it is to be cached: by ``cached(...)`` or by a policy.
+        reason: why it is not served from the cache; empty if it is.
+        key: the key of its entry in hexadecimal; empty if it has none.
+        tables: how it reads each table.
+        dependencies: what its result depends on; a write that touches one of these makes it unusable.
+        ttl: how long the result would be kept, in seconds.
+    """
+
+    sql: str
+    cacheable: bool
+    asked: bool
+    reason: str
+    key: str
+    tables: tuple[TableExplanation, ...]
+    dependencies: tuple[Dependency, ...]
+    ttl: float
+
+    def __str__(self) -> str:
+        verdict = "cached" if self.cacheable and self.asked else "not cached"
+        lines = [f"{verdict}: {self.reason}" if self.reason else f"{verdict} for {self.ttl:g} s", f"  sql: {_one_line(self.sql)}"]
+        if self.key:
+            lines.append(f"  key: {self.key}")
+        lines += [f"  reads {table}" for table in self.tables]
+        lines += [f"  until a write touches {describe(each)}" for each in self.dependencies if each.kind != "everything"]
+        return "\n".join(lines)
+
+
+def _one_line(sql: str) -> str:
+    return " ".join(sql.split())
+
+
+def describe(dependency: Dependency) -> str:
+    """Return a dependency in the notation of the documentation: ``T``, ``T.k=v``, ``T.k=?``, ``tag t``."""
+    if dependency.kind == "everything":
+        return "everything"
+    if dependency.kind == "tag":
+        return f"tag {dependency.name}"
+    if dependency.kind == "table":
+        return dependency.name
+    key = ",".join(dependency.key)
+    if dependency.value is Unknown.UNKNOWN:
+        return f"{dependency.name}.{key}=?" if key else f"{dependency.name}.?"
+    return f"{dependency.name}.{key}=<value {_shown(dependency.value)}>"
+
+
+def _shown(value: object) -> str:
+    from rowstamp.codec import decode  # noqa: PLC0415 - only explain needs it
+
+    try:
+        parts = decode(value) if isinstance(value, bytes) else value
+    except Exception:  # noqa: BLE001 - a canonical value need not be decodable; it is shown as it is then
+        return value.hex() if isinstance(value, bytes) else str(value)
+    return ",".join(str(part) for part in parts) if isinstance(parts, tuple) else str(parts)

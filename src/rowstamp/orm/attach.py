@@ -1,0 +1,90 @@
+"""Put a cache on an engine and take it off again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+
+from rowstamp.orm.attachment import Attachment, register, unregister
+from rowstamp.orm.reads import Execution, serve_or_fill
+from rowstamp.orm.transaction import guard_commits, unguard_commits
+from rowstamp.orm.writes import note_ddl, note_dml, note_select, note_text
+
+__all__ = ["install", "remove"]
+
+_listeners: dict[int, list[tuple[Any, str, Callable[..., Any]]]] = {}
+
+
+def install(attachment: Attachment) -> None:
+    """Have every execution and every commit of the engine pass by the cache."""
+    dialect = attachment.dialect
+
+    def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+        return _handle(
+            attachment, statement, parameters, context, lambda: dialect.do_execute(cursor, statement, parameters, context)
+        )
+
+    def do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+        return _handle(
+            attachment,
+            statement,
+            parameters,
+            context,
+            lambda: dialect.do_executemany(cursor, statement, parameters, context),
+        )
+
+    def do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
+        return _handle(
+            attachment, statement, (), context, lambda: dialect.do_execute_no_params(cursor, statement, context)
+        )
+
+    listeners = [
+        (attachment.engine, "do_execute", do_execute),
+        (attachment.engine, "do_executemany", do_executemany),
+        (attachment.engine, "do_execute_no_params", do_execute_no_params),
+    ]
+    for target, name, listener in listeners:
+        event.listen(target, name, listener)
+    _listeners[id(attachment)] = listeners
+    guard_commits(attachment)
+    register(attachment)
+
+
+def remove(attachment: Attachment) -> None:
+    """Undo :func:`install`."""
+    for target, name, listener in _listeners.pop(id(attachment), ()):
+        if event.contains(target, name, listener):
+            event.remove(target, name, listener)
+    unguard_commits(attachment.dialect)
+    unregister(attachment)
+
+
+def _handle(
+    attachment: Attachment, sql: str, parameters: Any, context: Any, execute: Callable[[], None]
+) -> bool | None:
+    """Return ``True`` if the execution has taken place or is not needed."""
+    connection: Connection = context.root_connection
+    compiled = context.compiled
+    if compiled is not None and context.isddl:
+        return note_ddl(attachment, connection, context, sql, execute) or None
+    if context.isinsert or context.isupdate or context.isdelete:
+        return note_dml(attachment, connection, context, sql, execute) or None
+    if context.executemany:
+        return note_text(attachment, connection, sql, execute) or None
+    execution = Execution(
+        context.invoked_statement,
+        compiled,
+        sql,
+        parameters,
+        context.compiled_parameters[0] if compiled is not None else {},
+        context.execution_options,
+    )
+    if serve_or_fill(attachment, connection, context, execution, execute):
+        return True
+    if compiled is None or compiled.isplaintext:
+        return note_text(attachment, connection, sql, execute) or None
+    analysis = execution.analysis(attachment)
+    return note_select(attachment, connection, analysis, sql, execution.translate, execute) or None

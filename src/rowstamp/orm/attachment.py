@@ -1,0 +1,125 @@
+"""What a cache knows of an engine it is attached to, and where that is found again.
+
+Everything hangs on the engine's dialect: its ``execution_options()`` copies share it, its pool resets connections through
+it, and its events reach every execution. Engines themselves are left as they are.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.engine.url import URL
+
+from rowstamp.analysis.reads import ReadAnalysis, analyse
+from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
+
+if TYPE_CHECKING:
+    from rowstamp.core import Core
+
+__all__ = ["Attachment", "attachment_of", "database_identity", "register", "unregister"]
+
+
+@dataclass(eq=False)
+class Attachment:
+    """A cache attached to an engine.
+
+    Attributes:
+        core: the cache.
+        engine: the engine, as it was given.
+        scope: the identity of its database: what all engines on one database share.
+        serves: whether reads are served on this engine by itself, or only in sessions that ask for it.
+        begins: whether transactions of this engine take their snapshot before their first statement is seen
+            (SQLite with a ``BEGIN`` recipe); ``None`` until one was seen.
+    """
+
+    core: Core
+    engine: Engine
+    scope: str
+    serves: bool = True
+    begins: bool | None = None
+    _reads: WeakKeyDictionary[Any, ReadAnalysis] = field(default_factory=WeakKeyDictionary)
+    _writes: WeakKeyDictionary[Any, WriteAnalysis] = field(default_factory=WeakKeyDictionary)
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect shared by the engine and its copies."""
+        return self.engine.dialect
+
+    def identity(self, translate: Mapping[Any, Any] | None) -> tuple[bytes, ...]:
+        """Return what makes the same SQL mean something else on another engine; part of every entry's key."""
+        url, dialect = self.engine.url, self.dialect
+        parts = (
+            self.scope,
+            dialect.name,
+            dialect.driver,
+            url.username or "",
+            repr(sorted(url.query.items())),
+            getattr(dialect, "default_schema_name", None) or "",
+            repr(sorted(translate.items(), key=str)) if translate else "",
+        )
+        return tuple(part.encode("utf-8", "surrogatepass") for part in parts)
+
+    def reads(self, compiled: Any, statement: Any) -> ReadAnalysis:
+        """Return the analysis of a compiled statement that is no DML; made once per shape."""
+        known = self._reads.get(compiled)
+        if known is None:
+            known = analyse(
+                statement, self.dialect, sql=str(compiled.string), translated=bool(compiled.schema_translate_map)
+            )
+            self._reads[compiled] = known
+        return known
+
+    def writes(self, compiled: Any) -> WriteAnalysis:
+        """Return the analysis of compiled DML; made once per shape."""
+        known = self._writes.get(compiled)
+        if known is None:
+            known = self._writes[compiled] = analyse_dml(compiled)
+        return known
+
+
+_attachments: WeakKeyDictionary[Dialect, Attachment] = WeakKeyDictionary()
+
+
+def attachment_of(dialect: Dialect) -> Attachment | None:
+    """Return the attachment of an engine, found by its dialect."""
+    return _attachments.get(dialect)
+
+
+def register(attachment: Attachment) -> None:
+    """Make an attachment known."""
+    _attachments[attachment.dialect] = attachment
+
+
+def unregister(attachment: Attachment) -> None:
+    """Forget an attachment."""
+    _attachments.pop(attachment.dialect, None)
+
+
+def database_identity(url: URL) -> str:
+    """Return a name for the database behind a URL, the same for every driver that reaches it.
+
+    Names of this machine are one name. An in-memory SQLite database exists once per engine, so its identity is
+    a new one each time.
+    """
+    backend = "mysql" if url.get_backend_name() == "mariadb" else url.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite_identity(url)
+    host = url.host or url.query.get("host") or url.query.get("unix_socket") or "localhost"
+    host = host if isinstance(host, str) else ",".join(host)
+    host = "localhost" if host in {"127.0.0.1", "::1"} else host.lower()
+    port = url.port or url.query.get("port") or {"postgresql": 5432, "mysql": 3306}.get(backend, "")
+    return f"{backend}://{host}:{port}/{url.database or ''}"
+
+
+def _sqlite_identity(url: URL) -> str:
+    database = url.database or ""
+    if database in {"", ":memory:"} or "mode=memory" in str(url) or ":memory:" in database:
+        return f"sqlite-memory://{secrets.token_hex(16)}"
+    path = database.removeprefix("file:").partition("?")[0]
+    return f"sqlite://{Path(path).resolve()}"

@@ -1,0 +1,96 @@
+"""Find out what the cache would do with a statement, without executing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rowstamp._sqlalchemy import StandInConnection, compile_statement, execution_context, is_user_select, merged_options
+from rowstamp.analysis.collect import table_key
+from rowstamp.analysis.reads import ReadAnalysis, TableRead
+from rowstamp.explain import Explanation, TableExplanation
+from rowstamp.orm.attachment import Attachment
+from rowstamp.orm.option import cached, requested
+from rowstamp.orm.reads import Bypass, Execution, Prepared, prepare, wanted_policy
+from rowstamp.orm.replay import ReplayConnection
+
+__all__ = ["explain"]
+
+
+def explain(attachment: Attachment, statement: Any) -> Explanation:
+    """Return what the cache would do with a statement on an attached engine."""
+    connection = StandInConnection(attachment.engine, ReplayConnection())
+    options = merged_options(statement, connection.get_execution_options(), {})
+    compilation = compile_statement(statement, attachment.engine, (), options)
+    if not is_user_select(statement):
+        return _no_read(str(compilation.compiled.string))
+    context = execution_context(compilation, connection, connection.connection, options)
+    execution = Execution(
+        statement,
+        compilation.compiled,
+        context.statement,
+        context.parameters[0],
+        context.compiled_parameters[0],
+        options,
+    )
+    return _explanation(attachment, execution)
+
+
+def _no_read(sql: str) -> Explanation:
+    return Explanation(sql, False, False, "it changes data", "", (), (), 0.0)
+
+
+def _explanation(attachment: Attachment, execution: Execution) -> Explanation:
+    analysis = execution.analysis(attachment)
+    asked = _asked(attachment, execution, analysis)
+    # As if asked, so that key and dependencies are shown of a statement that could be cached.
+    forced = execution if asked else _with_option(execution)
+    decision = prepare(attachment, forced)
+    prepared = decision if isinstance(decision, Prepared) else None
+    reason = decision.reason if isinstance(decision, Bypass) else "" if asked else _not_asked(attachment, analysis)
+    return Explanation(
+        sql=execution.sql,
+        cacheable=prepared is not None,
+        asked=asked,
+        reason=reason,
+        key=prepared.entry.hex() if prepared else "",
+        tables=tuple(_table(read) for read in analysis.reads),
+        dependencies=prepared.dependencies if prepared else (),
+        ttl=prepared.ttl if prepared else 0.0,
+    )
+
+
+def _asked(attachment: Attachment, execution: Execution, analysis: ReadAnalysis) -> bool:
+    option = requested(execution.statement, execution.options)
+    if option is False:
+        return False
+    return isinstance(option, cached) or wanted_policy(attachment.core.policies, analysis) is not None
+
+
+def _with_option(execution: Execution) -> Execution:
+    return Execution(
+        execution.statement,
+        execution.compiled,
+        execution.sql,
+        execution.parameters,
+        execution.values,
+        {**execution.options, "rowstamp": cached()},
+    )
+
+
+def _not_asked(attachment: Attachment, analysis: ReadAnalysis) -> str:
+    without = [
+        _name(read)
+        for read in analysis.reads
+        if (read.table if isinstance(read.table, tuple) else table_key(read.table)) not in attachment.core.policies
+    ]
+    return f"nobody asked: no cached(...) on the statement, and no policy for {', '.join(without) or 'its tables'}"
+
+
+def _table(read: TableRead) -> TableExplanation:
+    pins = tuple(dict.fromkeys("+".join(pin.key) for pin in read.pins))
+    return TableExplanation(_name(read), pins, read.why)
+
+
+def _name(read: TableRead) -> str:
+    schema, name = read.table if isinstance(read.table, tuple) else table_key(read.table)
+    return f"{schema}.{name}" if schema else name

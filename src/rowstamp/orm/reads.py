@@ -1,0 +1,331 @@
+"""Decide whether one execution of a statement may be served from the cache, and serve or fill it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql.expression import FromClause
+
+from rowstamp._sqlalchemy import is_server_side, load_options
+from rowstamp.analysis.collect import table_key
+from rowstamp.analysis.reads import ReadAnalysis, analyse_text, dependencies
+from rowstamp.analysis.schema import fingerprint
+from rowstamp.core import Policy
+from rowstamp.errors import CorruptEntry, UncacheableValue
+from rowstamp.keys import entry_key
+from rowstamp.model import Dependency
+from rowstamp.orm.attachment import Attachment
+from rowstamp.orm.isolation import in_driver_transaction, snapshot_view
+from rowstamp.orm.option import cached, requested
+from rowstamp.orm.replay import ReplayCursor, decode_result, encode_result
+from rowstamp.orm.transaction import TransactionState, state_of
+from rowstamp.protocol import Hit, SnapshotView, Ticket
+
+__all__ = [
+    "PREPARED",
+    "Bypass",
+    "Execution",
+    "Marker",
+    "Prepared",
+    "lookup",
+    "prepare",
+    "serve_or_fill",
+    "wanted_policy",
+]
+
+PREPARED: Final = "_rowstamp"
+"""The execution option by which a decision made before a connection was there travels to where the statement is sent."""
+
+HIT_OPTION: Final = "rowstamp_hit"
+"""The execution option that marks an execution on a Connection that was served without asking the database."""
+
+
+class Marker(enum.Enum):
+    """What to do with a statement on its connection, when nothing is prepared for it."""
+
+    ASK = "ask"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution of a statement, as it is about to be sent.
+
+    Attributes:
+        statement: the statement as it was given.
+        compiled: its compiled form, or ``None`` for SQL given to the driver.
+        sql: the text.
+        parameters: the parameters as the driver gets them.
+        values: the parameters before that, by name.
+        options: the execution options.
+    """
+
+    statement: Any
+    compiled: Any
+    sql: str
+    parameters: Any
+    values: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    @property
+    def translate(self) -> Mapping[Any, Any] | None:
+        """The ``schema_translate_map`` in force."""
+        return self.options.get("schema_translate_map")
+
+    def analysis(self, attachment: Attachment) -> ReadAnalysis:
+        """Return what the statement's shape says."""
+        if self.compiled is None or self.compiled.isplaintext:
+            return analyse_text(self.sql, attachment.dialect)
+        return attachment.reads(self.compiled, self.statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """To the database, without touching the cache."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A read that may be cached.
+
+    Attributes:
+        entry: the key of its entry.
+        dependencies: what its result depends on.
+        ttl: how long the result may live, in seconds.
+        ticket: the right to fill it, once a lookup has missed.
+    """
+
+    entry: bytes
+    dependencies: tuple[Dependency, ...]
+    ttl: float
+    ticket: Ticket | None = None
+
+
+def prepare(attachment: Attachment, execution: Execution) -> Prepared | Bypass | None:
+    """Return how an execution may be cached as far as the statement tells, or ``None`` if nobody asked for it.
+
+    Raises:
+        ConfigurationError: the execution option is neither ``cached(...)`` nor ``False``.
+    """
+    option = requested(execution.statement, execution.options)
+    core = attachment.core
+    if option is False or (option is None and not core.policies):
+        return None
+    analysis = execution.analysis(attachment)
+    policy = None if isinstance(option, cached) else wanted_policy(core.policies, analysis)
+    if option is None and policy is None:
+        return None
+    reason = _reason_against(attachment, execution, analysis)
+    if reason is not None:
+        return Bypass(reason)
+    ttl = option.ttl if isinstance(option, cached) else policy.ttl if policy is not None else None
+    tags = option.tags if isinstance(option, cached) else ()
+    vary = option.vary if isinstance(option, cached) else None
+    found = _dependencies(attachment, execution, analysis, tags)
+    try:
+        entry = _entry(attachment, execution, analysis, vary)
+    except UncacheableValue as exc:
+        return Bypass(f"a parameter cannot be part of a key: {exc.reason}")
+    return Prepared(entry, found, ttl or core.config.ttl)
+
+
+def wanted_policy(policies: Mapping[tuple[str | None, str], Policy], analysis: ReadAnalysis) -> Policy | None:
+    """Return the policy for a statement all of whose tables have one; the shortest time to live wins."""
+    if not analysis.reads:
+        return None
+    ttls: list[float] = []
+    for read in analysis.reads:
+        policy = policies.get(read.table if isinstance(read.table, tuple) else table_key(read.table))
+        if policy is None:
+            return None
+        if policy.ttl is not None:
+            ttls.append(policy.ttl)
+    return Policy(min(ttls, default=None))
+
+
+def _reason_against(attachment: Attachment, execution: Execution, analysis: ReadAnalysis) -> str | None:
+    options = execution.options
+    if not attachment.core.enabled:
+        return "disabled"
+    if options.get("stream_results") or options.get("yield_per"):
+        return "streaming"
+    orm = load_options(options)
+    if options.get("populate_existing") or getattr(orm, "_populate_existing", False):
+        return "populate_existing"
+    if getattr(orm, "_is_user_refresh", False):
+        return "refresh"
+    return analysis.refused
+
+
+def _dependencies(
+    attachment: Attachment, execution: Execution, analysis: ReadAnalysis, tags: tuple[str, ...]
+) -> tuple[Dependency, ...]:
+    found = dependencies(
+        analysis,
+        execution.values,
+        scope=attachment.scope,
+        dialect=attachment.dialect,
+        translate=execution.translate,
+    )
+    return (Dependency.everything(), *found, *(Dependency.tag(tag) for tag in tags))
+
+
+def _entry(attachment: Attachment, execution: Execution, analysis: ReadAnalysis, vary: object) -> bytes:
+    config = attachment.core.config
+    fingerprints = [fingerprint(read.table) for read in analysis.reads if isinstance(read.table, FromClause)]
+    return entry_key(
+        config.namespace,
+        [*attachment.identity(execution.translate), *fingerprints],
+        execution.sql,
+        _plain(execution.parameters),
+        vary=(vary, config.vary() if config.vary is not None else None),
+    )
+
+
+def _plain(parameters: Any) -> object:
+    """Return parameters in the containers that keys are made of, whatever mapping or sequence the dialect uses."""
+    if isinstance(parameters, Mapping):
+        return dict(parameters)  # pyright: ignore[reportUnknownArgumentType]
+    return tuple(parameters) if parameters is not None else ()
+
+
+def lookup(
+    attachment: Attachment, prepared: Prepared, state: TransactionState | None, view: SnapshotView
+) -> ReplayCursor | Prepared | Bypass:
+    """Return a cursor over cached rows, or the prepared read with its ticket, or why neither.
+
+    Args:
+        attachment: the engine's attachment.
+        prepared: the read.
+        state: what its transaction has written, if it has a connection.
+        view: how its snapshot relates to stamps captured now.
+    """
+    if not (view.may_serve or view.may_fill):
+        return Bypass("the transaction's snapshot is older than the stamps")
+    if state is not None:
+        if state.altered:
+            return Bypass(f"connection state: {state.altered}")
+        if state.manual:
+            return Bypass("transaction begun by SQL text")
+        if state.meets(list(prepared.dependencies), attachment):
+            return Bypass("own writes")
+    return _look(attachment, prepared, view)
+
+
+def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> ReplayCursor | Prepared:
+    core = attachment.core
+    outcome = core.lookup(prepared.entry, prepared.dependencies, serve=view.may_serve)
+    if isinstance(outcome, Hit):
+        try:
+            return decode_result(outcome.body)
+        except CorruptEntry:
+            core.counters.count("corrupt")
+            outcome = core.lookup(prepared.entry, prepared.dependencies, serve=False)
+    ticket = None if isinstance(outcome, Hit) else outcome.ticket
+    return Prepared(prepared.entry, prepared.dependencies, prepared.ttl, ticket)
+
+
+# ------------------------------------------------------------------------------------------- on a connection
+
+
+def serve_or_fill(
+    attachment: Attachment, connection: Connection, context: Any, execution: Execution, execute: Callable[[], None]
+) -> bool:
+    """Serve a read that reached its connection, or execute it and store what it returned.
+
+    Args:
+        attachment: the engine's attachment.
+        connection: where the statement is about to run.
+        context: SQLAlchemy's execution context.
+        execution: what is about to be sent.
+        execute: sends it.
+
+    Returns:
+        Whether the statement was executed or needs no execution.
+    """
+    marker = context.execution_options.get(PREPARED)
+    if marker is Marker.SKIP or (marker is None and not attachment.serves):
+        return False
+    decision = prepare(attachment, execution)
+    if decision is None:
+        return False
+    state = state_of(connection.connection)
+    view = _observe(attachment, connection, state)
+    if isinstance(marker, Prepared):
+        found = _confirm(marker, decision, state, view, attachment)
+    elif isinstance(decision, Bypass):
+        found = decision
+    elif is_server_side(context):
+        found = Bypass("streaming")
+    else:
+        found = lookup(attachment, decision, state, view)
+    if isinstance(found, Bypass):
+        attachment.core.counters.bypass(found.reason)
+        return False
+    if isinstance(found, ReplayCursor):
+        context.execution_options = context.execution_options.union({HIT_OPTION: True})
+        _swap_cursor(context, found)
+        return True
+    _execute_and_fill(attachment, context, found, execute)
+    return True
+
+
+def _observe(attachment: Attachment, connection: Connection, state: TransactionState) -> SnapshotView:
+    """Return the statement's view, and learn whether this SQLite engine really begins its transactions."""
+    view = snapshot_view(attachment, connection) or SnapshotView.TAKEN
+    if attachment.dialect.name == "sqlite" and not (state.effects or state.inserts or state.manual):
+        attachment.begins = bool(attachment.begins) or in_driver_transaction(connection)
+    return view
+
+
+def _confirm(
+    marker: Prepared,
+    decision: Prepared | Bypass,
+    state: TransactionState,
+    view: SnapshotView,
+    attachment: Attachment,
+) -> Prepared | Bypass:
+    """Check that what was prepared without a connection is what is being sent, and that it may still be stored."""
+    if isinstance(decision, Bypass):
+        return decision
+    if decision.entry != marker.entry:
+        return Bypass("the statement was rewritten on its way")
+    if not view.may_fill or state.altered or state.manual or state.meets(list(marker.dependencies), attachment):
+        return Prepared(marker.entry, marker.dependencies, marker.ttl)
+    return marker
+
+
+def _execute_and_fill(attachment: Attachment, context: Any, prepared: Prepared, execute: Callable[[], None]) -> None:
+    core = attachment.core
+    started = core.clock()
+    execute()
+    cursor = context.cursor
+    description = cursor.description
+    if description is None:
+        return
+    rows = cursor.fetchall()
+    load_time = core.clock() - started
+    _swap_cursor(context, ReplayCursor(rows, description, cursor.rowcount))
+    if prepared.ticket is None:
+        return
+    try:
+        body = encode_result(description, rows, cursor.rowcount)
+    except UncacheableValue as exc:
+        core.counters.bypass(exc.reason)
+        return
+    core.fill(prepared.ticket, body, ttl=prepared.ttl, load_time=load_time)
+
+
+def _swap_cursor(context: Any, replay: ReplayCursor) -> None:
+    """Put a cursor over rows in memory in the place of the driver's, which is closed: nobody else would."""
+    real = context.cursor
+    replay.connection = getattr(real, "connection", None)
+    replay.arraysize = getattr(real, "arraysize", 1)
+    context.cursor = replay
+    real.close()

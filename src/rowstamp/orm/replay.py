@@ -1,0 +1,105 @@
+"""Give SQLAlchemy rows that no database was asked for.
+
+The raw rows of the driver's cursor are what is kept. On a miss as on a hit SQLAlchemy itself builds the result from them, so a
+hit is what the miss was: entities, identity map, eager loads, row names, result types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rowstamp.codec import decode, decode_rows, encode, encode_rows
+from rowstamp.errors import CorruptEntry
+
+__all__ = ["ReplayConnection", "ReplayCursor", "decode_result", "encode_result"]
+
+Description = Sequence[Sequence[Any]]
+
+
+class ReplayCursor:
+    """A DBAPI cursor over rows in memory."""
+
+    __slots__ = ("_next", "_rows", "arraysize", "connection", "description", "lastrowid", "rowcount")
+
+    def __init__(self, rows: Sequence[Any], description: Description | None, rowcount: int = -1) -> None:
+        self._rows = rows
+        self._next = 0
+        self.description = description
+        self.rowcount = rowcount
+        self.arraysize = 1
+        self.lastrowid = None
+        # Some dialects look for notices on the cursor's connection after an execution.
+        self.connection: Any = None
+
+    def fetchone(self) -> Any:
+        """Return the next row, or ``None``."""
+        if self._next >= len(self._rows):
+            return None
+        row = self._rows[self._next]
+        self._next += 1
+        return row
+
+    def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """Return the next rows, as many as asked for."""
+        end = self._next + (self.arraysize if size is None else size)
+        rows = self._rows[self._next : end]
+        self._next += len(rows)
+        return rows
+
+    def fetchall(self) -> Sequence[Any]:
+        """Return all rows that are left."""
+        rows = self._rows[self._next :] if self._next else self._rows
+        self._next = len(self._rows)
+        return rows
+
+    def close(self) -> None:
+        """Forget the rows."""
+        self._rows = ()
+        self._next = 0
+
+    async def _async_soft_close(self) -> None:
+        """Do nothing; asynchronous results await it."""
+
+
+class ReplayConnection:
+    """The place of a pooled DBAPI connection where none was checked out; it gives cursors without rows."""
+
+    is_valid = True
+    is_detached = False
+    dbapi_connection = driver_connection = None
+
+    def __init__(self) -> None:
+        self.info: dict[Any, Any] = {}
+        self.record_info: dict[Any, Any] = {}
+
+    def cursor(self, *_args: Any, **_kwargs: Any) -> ReplayCursor:
+        """Return a cursor that has no rows yet."""
+        return ReplayCursor((), None)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+
+def encode_result(description: Description, rows: Sequence[Sequence[Any]], rowcount: int) -> bytes:
+    """Return the bytes of a result: what the driver said of its columns, and its rows.
+
+    Raises:
+        UncacheableValue: something in it cannot be kept exactly.
+    """
+    head = encode([rowcount, [tuple(column) for column in description]])
+    return len(head).to_bytes(4, "big") + head + encode_rows(rows)
+
+
+def decode_result(body: bytes) -> ReplayCursor:
+    """Return a cursor over the result that :func:`encode_result` was given.
+
+    Raises:
+        CorruptEntry: the bytes are not such a result.
+    """
+    end = 4 + int.from_bytes(body[:4], "big")
+    head = decode(body[4:end])
+    if not isinstance(head, list) or len(head) != 2:  # pyright: ignore[reportUnknownArgumentType]
+        msg = "result header is malformed"
+        raise CorruptEntry(msg)
+    return ReplayCursor(decode_rows(body[end:]), head[1], head[0])  # pyright: ignore[reportUnknownArgumentType]

@@ -1,0 +1,174 @@
+"""Serve the reads of sessions without taking a connection from the pool.
+
+A session asks for its connection after everything else is decided: options merged, other listeners heard, pending changes
+flushed. At that moment it is handed a stand-in that looks the statement up, once, and asks for the real connection only if
+it must. ``do_orm_execute`` merely notices the session; it decides nothing, so the order of listeners does not matter.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import ORMExecuteState, Session
+
+from rowstamp._sqlalchemy import (
+    StandInConnection,
+    begin_session,
+    compile_statement,
+    connection_hook,
+    distill,
+    execution_context,
+    hook_connections,
+    is_user_select,
+    may_rewrite,
+    merged_options,
+    original_connection_for_bind,
+    result_of,
+    session_connection,
+    with_options,
+)
+from rowstamp.orm.attachment import Attachment, attachment_of
+from rowstamp.orm.isolation import snapshot_view
+from rowstamp.orm.option import OPTION, cached
+from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, lookup, prepare
+from rowstamp.orm.replay import ReplayConnection, ReplayCursor
+from rowstamp.orm.transaction import TransactionState, state_of
+
+if TYPE_CHECKING:
+    from rowstamp.core import Core
+
+__all__ = ["SESSION_CACHE", "listen_to_sessions", "stop_listening"]
+
+SESSION_CACHE: Final = "rowstamp.cache"
+"""The key in ``session.info`` under which the sessions of an attached sessionmaker carry their cache."""
+
+
+class _ConnectionHook:
+    """Stands where a session asks for the connection of a statement."""
+
+    __slots__ = ("armed", "session")
+
+    def __init__(self, session: Session) -> None:
+        # Weak, for the session holds the hook.
+        self.session = weakref.ref(session)
+        self.armed = False
+
+    def __call__(self, bind: Any, execution_options: Any = None, **kw: Any) -> Connection:
+        session = self.session()
+        if session is None:
+            msg = "the session is gone"
+            raise InvalidRequestError(msg)
+        if self.armed and execution_options is None and not kw and isinstance(bind, Engine):
+            self.armed = False
+            attachment = attachment_of(bind.dialect)
+            if attachment is not None and _serves(attachment, session) and begin_session(session):
+                return _ReadConnection(bind, session, attachment)
+        return original_connection_for_bind(session, bind, execution_options=execution_options, **kw)
+
+
+def _serves(attachment: Attachment, session: Session) -> bool:
+    asked: Core | None = session.info.get(SESSION_CACHE)
+    return attachment.serves if asked is None else asked is attachment.core
+
+
+class _ReadConnection(StandInConnection):
+    """What a session executes a statement on that may be served from the cache."""
+
+    def __init__(self, engine: Engine, session: Session, attachment: Attachment) -> None:
+        super().__init__(engine, ReplayConnection())
+        self._session = session
+        self._attachment = attachment
+
+    def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
+        """Serve the statement, or execute it on the session's real connection."""
+        options = execution_options or {}
+        marker: Any = Marker.ASK
+        if is_user_select(statement) and not may_rewrite(self.engine):
+            found = self._attempt(statement, distill(parameters), options)
+            if not isinstance(found, Marker) and found is not None and hasattr(found, "all"):
+                return found
+            marker = found
+        real = original_connection_for_bind(self._session, self.engine)
+        if marker is not None:
+            options = {**options, PREPARED: marker}
+        return real.execute(statement, parameters, execution_options=options)
+
+    def scalar(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
+        """Return the first column of the first row."""
+        return self.execute(statement, parameters, execution_options=execution_options).scalar()
+
+    def _attempt(self, statement: Any, parameters: Any, given: Any) -> Any:
+        """Return a result from the cache, or what to tell the real connection."""
+        attachment = self._attachment
+        if len(parameters) > 1:
+            return Marker.SKIP
+        existing = session_connection(self._session, self.engine)
+        view = snapshot_view(attachment, existing)
+        if view is None:
+            return Marker.ASK
+        options = merged_options(statement, self.get_execution_options(), given)
+        compilation = compile_statement(statement, self.engine, parameters, options)
+        context = execution_context(compilation, self, self._dbapi_connection, options)
+        execution = Execution(
+            statement,
+            compilation.compiled,
+            context.statement,
+            context.parameters[0],
+            context.compiled_parameters[0],
+            options,
+        )
+        prepared = prepare(attachment, execution)
+        if prepared is None:
+            return Marker.SKIP
+        found = prepared if isinstance(prepared, Bypass) else lookup(attachment, prepared, _state(existing), view)
+        if isinstance(found, Bypass):
+            attachment.core.counters.bypass(found.reason)
+            return Marker.SKIP
+        if isinstance(found, ReplayCursor):
+            context.cursor = found
+            return result_of(context)
+        return found
+
+
+def _state(connection: Connection | None) -> TransactionState | None:
+    return state_of(connection.connection) if connection is not None else None
+
+
+# --------------------------------------------------------------------------------------------------- listening
+
+
+def _on_orm_execute(state: ORMExecuteState) -> None:
+    session = state.session
+    if session.info.get(OPTION) is False:
+        state.update_execution_options(**{OPTION: False})
+        return
+    hook = connection_hook(session)
+    if hook is None:
+        hook = _ConnectionHook(session)
+        hook_connections(session, hook)
+    if not isinstance(hook, _ConnectionHook):
+        return
+    hook.armed = is_user_select(state.statement)
+    if OPTION not in state.execution_options:
+        # Said once for the statement and its eager loads, which are given its execution options.
+        for option in with_options(state.statement):
+            if isinstance(option, cached):
+                state.update_execution_options(**{OPTION: option})
+
+
+def listen_to_sessions() -> None:
+    """Notice the statements of all sessions; may be called again when somebody has cleared the listeners."""
+    stop_listening()
+    event.listen(Session, "do_orm_execute", _on_orm_execute)
+
+
+def stop_listening() -> None:
+    """Undo :func:`listen_to_sessions`; without it nothing happens."""
+    try:
+        event.remove(Session, "do_orm_execute", _on_orm_execute)
+    except InvalidRequestError:
+        return

@@ -1,0 +1,183 @@
+"""What ``attach``, ``policy`` and ``invalidate`` may be given, turned into engines, tables and effects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Column, Table, inspect
+from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Mapper, Session, sessionmaker
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, ColumnElement
+from sqlalchemy.sql.visitors import iterate
+
+from rowstamp.analysis.schema import iterate_keys, key_value, write_names
+from rowstamp.errors import AttachError, ConfigurationError
+from rowstamp.model import Dependency
+
+__all__ = ["effects_of", "engines_of", "mapped_tables", "sync_session"]
+
+Maker = sessionmaker[Any] | async_sessionmaker[Any]
+
+
+def engines_of(target: object, *, asynchronous: bool) -> tuple[list[Engine], Maker | None]:
+    """Return the engines behind what a cache is attached to, and the sessionmaker if it is one.
+
+    Raises:
+        AttachError: it is neither, is of the other colour, or has no engine.
+    """
+    if isinstance(target, sessionmaker | async_sessionmaker):
+        binds = [target.kw.get("bind"), *(target.kw.get("binds") or {}).values()]  # pyright: ignore[reportUnknownMemberType]
+        engines = [_engine(bind, target, asynchronous=asynchronous) for bind in binds if bind is not None]
+        if not engines:
+            msg = f"{target!r} has no engine to watch for writes: give it bind=engine, or attach the engine itself"
+            raise AttachError(msg)
+        return engines, target
+    return [_engine(target, target, asynchronous=asynchronous)], None
+
+
+def _engine(bind: object, target: object, *, asynchronous: bool) -> Engine:
+    if isinstance(bind, AsyncEngine | AsyncConnection):
+        if not asynchronous:
+            msg = f"{target!r} is asynchronous and this is a Cache: use AsyncCache"
+            raise AttachError(msg)
+        return bind.sync_engine if isinstance(bind, AsyncEngine) else bind.engine.sync_engine
+    if isinstance(bind, Engine | Connection):
+        if asynchronous:
+            msg = f"{target!r} is synchronous and this is an AsyncCache: use Cache"
+            raise AttachError(msg)
+        return bind if isinstance(bind, Engine) else bind.engine
+    msg = f"cannot attach to {target!r} of type {type(target).__name__}: give an Engine, AsyncEngine, sessionmaker or async_sessionmaker"
+    raise AttachError(msg)
+
+
+def sync_session(session: object) -> Session:
+    """Return the synchronous session behind either kind.
+
+    Raises:
+        ConfigurationError: it is no session.
+    """
+    if isinstance(session, AsyncSession):
+        return session.sync_session
+    if isinstance(session, Session):
+        return session
+    msg = f"session={session!r} is no session: give a Session or AsyncSession"
+    raise ConfigurationError(msg)
+
+
+def mapped_tables(model: object) -> list[Table]:
+    """Return the tables behind a mapped class (its subclasses' too) or a table.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if isinstance(model, Table):
+        return [model]
+    mapper = _mapper(model)
+    found: dict[Table, None] = {}
+    for each in mapper.self_and_descendants:
+        found.update((table, None) for table in each.tables if isinstance(table, Table))
+    return list(found)
+
+
+def _mapper(model: object) -> Mapper[Any]:
+    try:
+        mapper = inspect(model)
+    except NoInspectionAvailable:
+        mapper = None
+    if not isinstance(mapper, Mapper):
+        msg = f"{model!r} is neither a mapped class nor a Table: give the class itself, such as Product"
+        raise ConfigurationError(msg)
+    return mapper
+
+
+def effects_of(
+    target: object, values: Mapping[str, object], scopes: Iterable[tuple[str, Dialect]]
+) -> set[Dependency]:
+    """Return what ``invalidate(target, **values)`` touches in each attached database.
+
+    Args:
+        target: a mapped class, a table, or a condition such as ``Product.category_id == 7``.
+        values: values of attributes, to name rows by their key.
+        scopes: the identity and dialect of each attached database.
+
+    Raises:
+        ConfigurationError: the target or an attribute is not known.
+    """
+    if isinstance(target, ColumnElement):
+        if values:
+            msg = f"a condition and attributes ({', '.join(values)}) at once: write one condition, or a class and attributes"
+            raise ConfigurationError(msg)
+        known, tables = _from_condition(target)
+    else:
+        tables = mapped_tables(target)
+        known = _from_attributes(target, values)
+    found: set[Dependency] = set()
+    for scope, dialect in scopes:
+        for table in tables:
+            found |= _table_effects(table, known, scope, dialect)
+    return found
+
+
+def _from_condition(condition: ColumnElement[Any]) -> tuple[dict[Column[Any], object], list[Table]]:
+    columns = [part for part in iterate(condition) if isinstance(part, Column)]
+    tables = {column.table: None for column in columns if isinstance(column.table, Table)}
+    if not tables:
+        msg = f"the condition {condition} names no column of a table: write one such as Product.category_id == 7"
+        raise ConfigurationError(msg)
+    known: dict[Column[Any], object] = {}
+    parts = condition.clauses if isinstance(condition, BooleanClauseList) and condition.operator is operators.and_ else [condition]
+    for part in parts:
+        if not (isinstance(part, BinaryExpression) and part.operator is operators.eq):
+            continue
+        if isinstance(part.left, Column) and isinstance(part.right, BindParameter):
+            known[_base(part.left)] = part.right.effective_value
+    return known, list(tables)
+
+
+def _base(column: Column[Any]) -> Column[Any]:
+    return column.table.c[column.key] if isinstance(column.table, Table) else column
+
+
+def _from_attributes(target: object, values: Mapping[str, object]) -> dict[Column[Any], object]:
+    known: dict[Column[Any], object] = {}
+    for name, value in values.items():
+        for column in _columns(target, name):
+            known[column] = value
+    return known
+
+
+def _columns(target: object, name: str) -> list[Column[Any]]:
+    if isinstance(target, Table):
+        if name in target.c:
+            return [target.c[name]]
+        names = list(target.c.keys())
+    else:
+        mapper = _mapper(target)
+        if name in mapper.column_attrs:
+            return [column for column in mapper.column_attrs[name].columns if isinstance(column, Column)]
+        names = list(mapper.column_attrs.keys())
+    msg = f"{name!r} is no column attribute of {target!r}: it has {', '.join(names)}"
+    raise ConfigurationError(msg)
+
+
+def _table_effects(table: Table, known: Mapping[Column[Any], object], scope: str, dialect: Dialect) -> set[Dependency]:
+    found: set[Dependency] = set()
+    for name in write_names(table.schema, table.name):
+        found.add(Dependency.table(scope, name))
+        if not any(column.table is table for column in known):
+            found.add(Dependency.unknown_rows(scope, name))
+            continue
+        for key, columns in iterate_keys(table):
+            value = None
+            if all(column in known for column in columns):
+                value = key_value(columns, dialect, [known[column] for column in columns])
+            found.add(
+                Dependency.unknown_rows(scope, name, key)
+                if value is None
+                else Dependency.rows(scope, name, key, value)
+            )
+    return found

@@ -1,0 +1,147 @@
+"""What the open transaction of a driver connection has written, and the commit that publishes it.
+
+The effects are kept with the *driver's* connection, not with a Session or Connection: two of those may share one driver connection
+(in-memory SQLite), the pool may commit or roll back when a connection returns to it, and an outer transaction outlives
+the session inside it.
+
+COMMIT is caught where it is sent: in the dialect's ``do_commit``. SQLAlchemy's events are not enough. ``ConnectionEvents.commit`` comes
+before COMMIT and nothing comes after; the Session's ``after_commit`` also fires for savepoints, and Core connections have no
+session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy.engine import Dialect
+
+from rowstamp._sqlalchemy import inserted_keys
+from rowstamp.analysis.writes import WriteAnalysis, inserted_effects
+from rowstamp.model import Dependency
+from rowstamp.orm.attachment import Attachment
+
+__all__ = ["TransactionState", "guard_commits", "state_of", "unguard_commits"]
+
+EFFECT_LIMIT: Final = 4096
+"""Most row effects a transaction keeps apart; beyond it each table's rows are unknown."""
+
+_KEY: Final = "rowstamp"
+
+
+@dataclass(slots=True)
+class TransactionState:
+    """What is known of a driver connection.
+
+    Attributes:
+        effects: what its open transaction touched.
+        inserts: executed INSERTs whose keys the database assigned: context, analysis, schema translation.
+        altered: why the same SQL may mean something else on this connection than on others; empty if it does not.
+        manual: whether a transaction was begun by SQL text, so that AUTOCOMMIT does not commit each statement.
+    """
+
+    effects: set[Dependency] = field(default_factory=set)
+    inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list)
+    altered: str = ""
+    manual: bool = False
+
+    def touch(self, effects: set[Dependency]) -> None:
+        """Add effects to the open transaction."""
+        self.effects |= effects
+        if len(self.effects) > EFFECT_LIMIT:
+            self.effects = {_widened(effect) for effect in self.effects}
+
+    def meets(self, dependencies: list[Dependency], attachment: Attachment) -> bool:
+        """Whether a read would see what this transaction has written and not committed."""
+        if not (self.effects or self.inserts):
+            return False
+        effects = self.all_effects(attachment, resolve=False)
+        return Dependency.everything() in effects or not effects.isdisjoint(dependencies)
+
+    def all_effects(self, attachment: Attachment, *, resolve: bool = True) -> set[Dependency]:
+        """Return everything the transaction touched.
+
+        Args:
+            attachment: the engine's attachment.
+            resolve: whether the results of the INSERTs are there, so that their keys can be asked for.
+        """
+        found = set(self.effects)
+        for context, analysis, translate in self.inserts:
+            rows = inserted_keys(context) if resolve else None
+            found |= inserted_effects(
+                analysis, rows, scope=attachment.scope, dialect=attachment.dialect, translate=translate
+            )
+        return found
+
+    def ended(self) -> None:
+        """Forget the transaction that has ended."""
+        self.effects.clear()
+        self.inserts.clear()
+        self.manual = False
+
+
+def _widened(effect: Dependency) -> Dependency:
+    return Dependency.unknown_rows(effect.scope, effect.name, effect.key) if effect.kind == "rows" else effect
+
+
+def state_of(dbapi_connection: Any) -> TransactionState:
+    """Return the state kept with the driver's connection behind a pooled one; it lives as long as that does."""
+    info: dict[Any, Any] = dbapi_connection.info
+    state = info.get(_KEY)
+    if state is None:
+        state = info[_KEY] = TransactionState()
+    return state
+
+
+def _known_state(dbapi_connection: Any) -> TransactionState | None:
+    info = getattr(dbapi_connection, "info", None)
+    return info.get(_KEY) if isinstance(info, dict) else None  # pyright: ignore[reportUnknownMemberType]
+
+
+_GUARDED: Final = ("do_commit", "do_rollback", "do_commit_twophase", "do_rollback_twophase")
+
+
+def guard_commits(attachment: Attachment) -> None:
+    """Have every COMMIT of the engine hold and release what its transaction touched."""
+    dialect = attachment.dialect
+    for name in _GUARDED:
+        setattr(dialect, name, _guarded(attachment, name, getattr(dialect, name)))
+
+
+def unguard_commits(dialect: Dialect) -> None:
+    """Undo :func:`guard_commits`."""
+    for name in _GUARDED:
+        dialect.__dict__.pop(name, None)
+
+
+def _guarded(attachment: Attachment, name: str, original: Callable[..., None]) -> Callable[..., None]:
+    commits = "commit" in name
+    two_phase = "twophase" in name
+
+    def guarded(connection: Any, *args: Any, **kwargs: Any) -> None:
+        # The two-phase forms are given SQLAlchemy's Connection, the others the pooled driver connection.
+        state = _known_state(connection.connection if two_phase else connection)
+        if state is None:
+            original(connection, *args, **kwargs)
+        elif commits:
+            commit_state(attachment, state, lambda: original(connection, *args, **kwargs))
+        else:
+            try:
+                original(connection, *args, **kwargs)
+            finally:
+                state.ended()
+
+    return guarded
+
+
+def commit_state(attachment: Attachment, state: TransactionState, commit_database: Callable[[], Any]) -> None:
+    """Commit, with holds on everything the transaction touched."""
+    effects = state.all_effects(attachment)
+    if not effects:
+        commit_database()
+        return
+    try:
+        attachment.core.commit(effects, commit_database)
+    finally:
+        state.ended()

@@ -1,0 +1,297 @@
+"""The stamp protocol, written once and free of I/O.
+
+Each flow is a generator: it yields an operation, is sent the operation's reply, and returns its outcome. What
+performs the operations is none of its business: :mod:`rowstamp.drivers` does it against a real store, blocking or in an
+event loop; :mod:`rowstamp.testing.scheduler` does it against a model, one step at a time, in every order. (The shape is that
+of psycopg's ``generators.py`` and httpx's ``auth_flow``.)
+
+Two rules carry the proof that no hit is stale:
+
+1. A stamp is captured before the snapshot of the query exists, so an entry never carries a token younger than its rows.
+2. From before COMMIT until the new token nothing validates, so a hit is never older than what was committed when its
+   read began.
+
+A hold is one member of a *set* of in-flight writers. One mark per stamp would be wrong: of two overlapping writers the
+first to finish would clear the mark of the other, whose crash then leaves old entries valid for ever.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from rowstamp.entry import pack_entry, unpack_entry
+from rowstamp.errors import CorruptEntry
+from rowstamp.model import StampState, StoreSnapshot, fresh_token
+
+__all__ = [
+    "Commit",
+    "Committed",
+    "Flow",
+    "Hit",
+    "Hold",
+    "Mint",
+    "Miss",
+    "Operation",
+    "Put",
+    "Read",
+    "Release",
+    "SnapshotView",
+    "Ticket",
+    "Touch",
+    "commit",
+    "fill",
+    "invalidate",
+    "lookup",
+]
+
+T = TypeVar("T")
+
+
+# ------------------------------------------------------------------------------------------------- operations
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read an entry and its stamps in one round trip. Reply: :class:`~rowstamp.model.StoreSnapshot`."""
+
+    entry: bytes
+    stamps: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Mint:
+    """Give missing stamps a token. Reply: one :class:`~rowstamp.model.StampState` for each."""
+
+    tokens: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Store an entry. No reply."""
+
+    entry: bytes
+    blob: bytes
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Mark stamps as being written. No reply."""
+
+    stamps: Sequence[bytes]
+    writer: bytes
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Leave the sets of in-flight writers and give new tokens. Reply: for each stamp, was the hold still there."""
+
+    tokens: Mapping[bytes, bytes]
+    writer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Give stamps a new token. No reply."""
+
+    tokens: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Commit the database transaction. No reply; a failure is thrown into the flow."""
+
+
+Operation: TypeAlias = Read | Mint | Put | Hold | Release | Touch | Commit
+Flow: TypeAlias = Generator[Operation, Any, T]
+
+
+# --------------------------------------------------------------------------------------------------- outcomes
+
+
+class SnapshotView(enum.Enum):
+    """When the database snapshot that a statement will see comes into being, relative to its stamps.
+
+    ``PER_STATEMENT``: with the statement itself (READ COMMITTED, autocommit). A hit is what the statement would see,
+    and its rows may be stored.
+
+    ``AHEAD``: with the transaction's first statement, which this is (REPEATABLE READ and above). Its rows are as new as the
+    stamps and may be stored. It is not served: a later statement would show another moment than the hit did.
+
+    ``TAKEN``: earlier in the transaction, before the stamps could be captured. Neither.
+    """
+
+    PER_STATEMENT = "per statement"
+    AHEAD = "ahead"
+    TAKEN = "taken"
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether a hit is allowed."""
+        return self is SnapshotView.PER_STATEMENT
+
+    @property
+    def may_fill(self) -> bool:
+        """Whether the rows of a miss may be stored."""
+        return self is not SnapshotView.TAKEN
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The right to fill one entry: the tokens captured before the query ran, and no others.
+
+    Attributes:
+        entry: the entry's key.
+        tokens: token by stamp name, in the order the dependencies were given.
+    """
+
+    entry: bytes
+    tokens: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A valid entry.
+
+    Attributes:
+        body: what was stored.
+        load_time: how long the load took that filled it, in seconds.
+    """
+
+    body: bytes
+    load_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """No valid entry.
+
+    Attributes:
+        ticket: the right to fill, or ``None`` when a writer holds one of the stamps (load, but do not fill).
+        corrupt: whether there were bytes that are no entry.
+    """
+
+    ticket: Ticket | None
+    corrupt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The outcome of a write transaction.
+
+    Attributes:
+        late: how many stamps had lost this writer's hold before it was released (the commit outlived it).
+    """
+
+    late: int
+
+
+# ------------------------------------------------------------------------------------------------------ flows
+
+
+def lookup(
+    entry: bytes, stamps: Sequence[bytes], *, serve: bool = True, mint: Callable[[], bytes] = fresh_token
+) -> Flow[Hit | Miss]:
+    """Find a valid entry, or capture the stamps under which one may be filled.
+
+    One round trip for a hit and for most misses; a second one when stamps are missing.
+
+    Args:
+        entry: the entry's key.
+        stamps: the names of the stamps of all dependencies.
+        serve: ``False`` captures the stamps only, for a statement whose snapshot is still ahead.
+        mint: makes tokens that were never used; the scheduler gives numbered ones, so that a run can be repeated.
+    """
+    snapshot: StoreSnapshot = yield Read(entry, stamps)
+    states = snapshot.stamps
+    corrupt = False
+    if any(state.held for state in states):
+        return Miss(None)
+    if serve and snapshot.entry is not None:
+        try:
+            stored = unpack_entry(entry, snapshot.entry)
+        except CorruptEntry:
+            corrupt = True
+        else:
+            if _valid(stored.tokens, stamps, states):
+                return Hit(stored.body, stored.load_time)
+    missing = {stamp: mint() for stamp, state in zip(stamps, states, strict=True) if state.token is None}
+    if missing:
+        minted: tuple[StampState, ...] = yield Mint(missing)
+        found = dict(zip(missing, minted, strict=True))
+        states = tuple(found.get(stamp, state) for stamp, state in zip(stamps, states, strict=True))
+    return Miss(_ticket(entry, stamps, states), corrupt)
+
+
+def _valid(tokens: Mapping[bytes, bytes], stamps: Sequence[bytes], states: Sequence[StampState]) -> bool:
+    """Whether every dependency of the reader is among the entry's tokens and still has that token."""
+    if len(tokens) != len(stamps):
+        return False
+    # A missing stamp never equals a stored token: None is not bytes.
+    return all(tokens.get(stamp) == state.token for stamp, state in zip(stamps, states, strict=True))
+
+
+def _ticket(entry: bytes, stamps: Sequence[bytes], states: Sequence[StampState]) -> Ticket | None:
+    tokens: dict[bytes, bytes] = {}
+    for stamp, state in zip(stamps, states, strict=True):
+        if state.token is None:
+            return None
+        tokens[stamp] = state.token
+    return Ticket(entry, tokens)
+
+
+def fill(ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0) -> Flow[None]:
+    """Store a result under the tokens captured before its query ran.
+
+    It needs no check: if a writer has come in between, the stamps no longer have these tokens, and the entry is
+    unusable from the start.
+
+    Args:
+        ticket: what :func:`lookup` returned with the miss.
+        body: the encoded result.
+        ttl: how long it may live, in seconds.
+        load_time: how long the load took, in seconds.
+    """
+    yield Put(ticket.entry, pack_entry(ticket.entry, ticket.tokens, body, load_time), ttl)
+
+
+def commit(
+    stamps: Sequence[bytes], *, writer: bytes, hold_ttl: float, mint: Callable[[], bytes] = fresh_token
+) -> Flow[Committed]:
+    """Commit a transaction that wrote: hold, COMMIT, release.
+
+    A failed COMMIT releases too. It may have reached the database all the same (a connection lost while waiting for the
+    answer), so its stamps get new tokens as if it had.
+
+    Args:
+        stamps: the names of the stamps of everything the transaction touched.
+        writer: a name for this writer that nobody else has.
+        hold_ttl: when the holds of a writer that died end, in seconds.
+        mint: makes tokens that were never used.
+    """
+    yield Hold(stamps, writer, hold_ttl)
+    try:
+        yield Commit()
+    except GeneratorExit:
+        raise
+    except BaseException:
+        yield _release(stamps, writer, mint)
+        raise
+    still_held: tuple[bool, ...] = yield _release(stamps, writer, mint)
+    return Committed(late=still_held.count(False))
+
+
+def _release(stamps: Sequence[bytes], writer: bytes, mint: Callable[[], bytes]) -> Release:
+    return Release({stamp: mint() for stamp in stamps}, writer)
+
+
+def invalidate(stamps: Sequence[bytes], *, mint: Callable[[], bytes] = fresh_token) -> Flow[None]:
+    """Make everything that depends on these stamps unusable, at once; loads in flight included."""
+    yield Touch({stamp: mint() for stamp in stamps})
+
+
+Performer: TypeAlias = Callable[[Operation], Any]

@@ -1,0 +1,126 @@
+"""The store contract: what every place that keeps entries and stamps must do. No I/O here.
+
+A store keeps two kinds of things:
+
+* **entries**: opaque bytes under a 16-byte key, with a time to live. A store may lose any entry at any time.
+* **stamps**: under a 16-byte name, either *missing*, or a *token*, or *held* by a set of in-flight writers.
+
+A stamp is never both: taking the first hold removes the token, and the last writer to leave puts a new one. Each
+hold has its own expiry by the store's clock (monotonic where there is a choice); when the last hold of a stamp expires the
+stamp is *missing*, so that whatever was stored under its old token stays unusable. A store may lose an unheld stamp at any time (missing
+means miss and mint). **It must not lose a held one before its expiry**, neither by eviction nor by a time to live.
+
+Every operation is atomic per stamp. ``read`` need not be atomic over all that it asks for, provided that each
+stamp's state is one it had between the call and the return *and* the entry is no newer than the stamps (an entry read first, or together).
+
+The executable form of this text is :class:`rowstamp.testing.StoreSuite`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from rowstamp.model import StampState, StoreSnapshot
+
+__all__ = ["AsyncStore", "Store"]
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A store whose operations return when they are done. Every method may be called from any thread.
+
+    All methods raise :class:`rowstamp.errors.StoreError` when the store cannot be used, and nothing else.
+    Times are in seconds.
+    """
+
+    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+        """Read one entry and the states of some stamps, in one round trip."""
+        ...
+
+    def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:
+        """Give each *missing* stamp the token offered for it, and return the state each stamp has now.
+
+        A stamp that has a token keeps it; a held one stays held.
+        """
+        ...
+
+    def put(self, entry: bytes, blob: bytes, ttl: float) -> None:
+        """Keep ``blob`` under ``entry`` for ``ttl`` seconds at most; a blob too large for the store is dropped."""
+        ...
+
+    def delete(self, entry: bytes) -> None:
+        """Forget an entry, if it is there."""
+        ...
+
+    def hold(self, stamps: Sequence[bytes], writer: bytes, ttl: float) -> None:
+        """Put ``writer`` into the set of in-flight writers of every stamp, for ``ttl`` seconds; their tokens go.
+
+        Holding again with the same writer renews its expiry. When this raises, some stamps may be held.
+        """
+        ...
+
+    def release(self, tokens: Mapping[bytes, bytes], writer: bytes) -> tuple[bool, ...]:
+        """Take ``writer`` out of every stamp's set; a stamp that nobody holds any more gets the token given for it.
+
+        The token is given whether or not the hold was still there, for the hold may have expired and entries may
+        have been filled since. Returns for each stamp whether the writer's hold was still there.
+        """
+        ...
+
+    def touch(self, tokens: Mapping[bytes, bytes]) -> None:
+        """Give every stamp that nobody holds the token given for it: what depended on it becomes unusable at once."""
+        ...
+
+    def clear(self) -> None:
+        """Make every entry of this store unusable. Held stamps stay held."""
+        ...
+
+    def close(self) -> None:
+        """Release what the store has opened. Closing twice is allowed."""
+        ...
+
+    def check(self) -> None:
+        """Raise ``AssertionError`` when the store's own bookkeeping is inconsistent; for tests."""
+        ...
+
+
+@runtime_checkable
+class AsyncStore(Protocol):
+    """The same contract with operations that are awaited; see :class:`Store`."""
+
+    def read(self, entry: bytes, stamps: Sequence[bytes]) -> Awaitable[StoreSnapshot]:
+        """See :meth:`Store.read`."""
+        ...
+
+    def mint(self, tokens: Mapping[bytes, bytes]) -> Awaitable[tuple[StampState, ...]]:
+        """See :meth:`Store.mint`."""
+        ...
+
+    def put(self, entry: bytes, blob: bytes, ttl: float) -> Awaitable[None]:
+        """See :meth:`Store.put`."""
+        ...
+
+    def delete(self, entry: bytes) -> Awaitable[None]:
+        """See :meth:`Store.delete`."""
+        ...
+
+    def hold(self, stamps: Sequence[bytes], writer: bytes, ttl: float) -> Awaitable[None]:
+        """See :meth:`Store.hold`."""
+        ...
+
+    def release(self, tokens: Mapping[bytes, bytes], writer: bytes) -> Awaitable[tuple[bool, ...]]:
+        """See :meth:`Store.release`."""
+        ...
+
+    def touch(self, tokens: Mapping[bytes, bytes]) -> Awaitable[None]:
+        """See :meth:`Store.touch`."""
+        ...
+
+    def clear(self) -> Awaitable[None]:
+        """See :meth:`Store.clear`."""
+        ...
+
+    def aclose(self) -> Awaitable[None]:
+        """Release what the store has opened. Closing twice is allowed."""
+        ...

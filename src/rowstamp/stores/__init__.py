@@ -1,0 +1,111 @@
+"""The places where entries and stamps live, and the URL that names one.
+
+A store is imported when a URL asks for it, so that nobody pays for a client that is not used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from rowstamp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rowstamp.store import Store
+
+__all__ = ["open_store"]
+
+_Opener: TypeAlias = "Callable[[SplitResult], Store]"
+
+_PLANNED: Final = ("lmdb", "redis", "rediss", "redis+cluster", "redis+sentinel", "unix", "valkey")
+"""Schemes whose meaning is settled, of stores that this version does not have."""
+
+_SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
+_POWERS: Final = ("", "k", "m", "g", "t")
+
+
+def open_store(url: str) -> Store:
+    """Return the store that a URL names.
+
+    Args:
+        url: ``memory://`` or ``memory://?max_bytes=256MiB``; a size is a number of bytes, or has one of the units kB,
+            MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB (powers of 1024).
+
+    Returns:
+        A new store; two calls with one URL of a memory store give two separate stores.
+
+    Raises:
+        ConfigurationError: the URL's scheme, one of its options or a value is not known. No part of the message can
+            hold a password.
+    """
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        raise ConfigurationError(f"a store URL is text like 'memory://', not {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # `from None`: urlsplit's message may quote the host part, and with it a password.
+        raise ConfigurationError("the store URL cannot be parsed; check its host, port and brackets") from None
+    opener = _OPENERS.get(parts.scheme)
+    if opener is None:
+        raise ConfigurationError(_no_such_scheme(parts.scheme))
+    return opener(parts)
+
+
+def _no_such_scheme(scheme: str) -> str:
+    available = _listed(f"{name}://" for name in _OPENERS)
+    if scheme in _PLANNED:
+        return f"{scheme}:// stores are not available in this version of rowstamp; available: {available}"
+    if not scheme:
+        return f"the store URL has no scheme; begin it with one of: {available}"
+    planned = _listed(f"{name}://" for name in _PLANNED)
+    return (
+        f"unknown store scheme {scheme!r}; available: {available} (known, but not available in this version: {planned})"
+    )
+
+
+def _open_memory(parts: SplitResult) -> Store:
+    from rowstamp.stores.memory import DEFAULT_MAX_BYTES, MemoryStore
+
+    if parts.netloc or parts.path or parts.fragment:
+        raise ConfigurationError(
+            "a memory store has no host, path or fragment; write memory:// or memory://?max_bytes=256MiB"
+        )
+    options = _options(parts, known=("max_bytes",))
+    max_bytes = options.get("max_bytes")
+    return MemoryStore(DEFAULT_MAX_BYTES if max_bytes is None else _size("max_bytes", max_bytes))
+
+
+_OPENERS: Final[Mapping[str, _Opener]] = {"memory": _open_memory}
+
+
+def _options(parts: SplitResult, known: tuple[str, ...]) -> dict[str, str]:
+    """Return the options of the query string, each known and given once."""
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in known:
+            raise ConfigurationError(
+                f"unknown option {name!r} for a {parts.scheme}:// store; known options: {_listed(known)}"
+            )
+        if name in options:
+            raise ConfigurationError(f"option {name!r} is given more than once in the store URL; keep one of them")
+        options[name] = value
+    return options
+
+
+def _size(option: str, text: str) -> int:
+    """Return the number of bytes that a size like ``268435456``, ``256MB`` or ``64MiB`` stands for."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigurationError(f"{option}={text!r} is not a size; write bytes, or a size like 256MB or 64MiB")
+    number, prefix, binary = match.groups(default="")
+    unit: int = (1024 if binary else 1000) ** _POWERS.index(prefix.lower())
+    size = int(number) * unit
+    if size <= 0:
+        raise ConfigurationError(f"{option}={text!r} leaves the store no room; give a positive size like 256MB")
+    return size
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

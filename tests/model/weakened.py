@@ -1,0 +1,295 @@
+"""Protocols and stores that are wrong, each in one respect. The checker has to notice every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rowstamp.entry import unpack_entry
+from rowstamp.model import StoreSnapshot
+from rowstamp.protocol import (
+    Commit,
+    Committed,
+    Flow,
+    Hit,
+    Hold,
+    Miss,
+    Read,
+    Release,
+    SnapshotView,
+    Ticket,
+    Touch,
+)
+from rowstamp.testing.actors import Script, Stage
+from rowstamp.testing.model_database import CommitFailed, CommitLost
+from rowstamp.testing.model_store import Cell, StoreModel, StoreState, entry_key, index_of
+from rowstamp.testing.scheduler import Flows
+
+Minter = Callable[[], bytes]
+
+
+def tokens_for(stamps: Sequence[bytes], mint: Minter) -> Mapping[bytes, bytes]:
+    return {stamp: mint() for stamp in stamps}
+
+
+# --------------------------------------------------------------------------------------------------- writers
+
+
+class BumpAfterCommit(Flows):
+    """No hold: the stamps change once the transaction is committed."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        yield Commit()
+        yield Touch(tokens_for(stamps, mint))
+        return Committed(late=0)
+
+
+class BumpBeforeCommit(Flows):
+    """No hold: the stamps change just before the transaction is committed."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        yield Touch(tokens_for(stamps, mint))
+        yield Commit()
+        return Committed(late=0)
+
+
+class BumpBeforeAndAfterCommit(Flows):
+    """No hold: the stamps change on both sides of the commit."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        yield Touch(tokens_for(stamps, mint))
+        yield Commit()
+        yield Touch(tokens_for(stamps, mint))
+        return Committed(late=0)
+
+
+class ReleaseOnlyOnSuccess(Flows):
+    """A COMMIT that raises is taken for one that failed: its holds are left to expire."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        yield Hold(stamps, writer, 60.0)
+        yield Commit()
+        yield Release(tokens_for(stamps, mint), writer)
+        return Committed(late=0)
+
+
+class ReleaseBeforeCommit(Flows):
+    """The holds end just before the transaction is committed."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        yield Hold(stamps, writer, 60.0)
+        yield Release(tokens_for(stamps, mint), writer)
+        yield Commit()
+        return Committed(late=0)
+
+
+class HoldFirstStampOnly(Flows):
+    """Of several stamps only the first is held and renewed."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        return super().commit(stamps[:1], writer=writer, mint=mint)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Forget an entry. No reply."""
+
+    entry: bytes
+
+
+class DeleteEntry(Flows):
+    """The usual recipe: no stamps; a hit needs nothing but the entry, a writer deletes it after its commit."""
+
+    def lookup(self, entry: bytes, stamps: Sequence[bytes], *, serve: bool, mint: Minter) -> Flow[Hit | Miss]:
+        snapshot: StoreSnapshot = yield Read(entry, ())
+        if serve and snapshot.entry is not None:
+            return Hit(unpack_entry(entry, snapshot.entry).body, 0.0)
+        return Miss(Ticket(entry, {}))
+
+    def write(self, mint: Minter, rows: tuple[int, ...], writer: bytes) -> Script:
+        yield Commit()
+        yield Delete(entry_key(0))
+        return None
+
+
+class DeleteEntryTwice(DeleteEntry):
+    """The recipe's "double delete": before the commit and after it."""
+
+    def write(self, mint: Minter, rows: tuple[int, ...], writer: bytes) -> Script:
+        yield Delete(entry_key(0))
+        yield Commit()
+        yield Delete(entry_key(0))
+        return None
+
+
+class DeletingStore(StoreModel):
+    """A store that can delete entries on request."""
+
+    def perform(self, state: StoreState, operation: object, part: int) -> tuple[StoreState, object]:
+        if isinstance(operation, Delete):
+            return state.with_entry(index_of(operation.entry), None), None
+        return super().perform(state, operation, part)
+
+
+# --------------------------------------------------------------------------------------------------- readers
+
+
+class CaptureAfterLoad(Flows):
+    """The stamps that go with a result are read when its rows have arrived."""
+
+    def store(
+        self, mint: Minter, entry: int, tokens: tuple[tuple[bytes, bytes], ...], versions: tuple[int, ...]
+    ) -> Script:
+        outcome = yield from self.lookup(entry_key(entry), [name for name, _ in tokens], serve=False, mint=mint)
+        if isinstance(outcome, Hit) or outcome.ticket is None:
+            return None
+        return Stage("put", (entry, tuple(outcome.ticket.tokens.items()), versions))
+
+    def put(
+        self, mint: Minter, entry: int, tokens: tuple[tuple[bytes, bytes], ...], versions: tuple[int, ...]
+    ) -> Script:
+        return (yield from super().store(mint, entry, tokens, versions))
+
+
+class MissingIsFresh(Flows):
+    """An entry counts as valid when none of its stamps contradicts it: a missing one does not."""
+
+    def lookup(self, entry: bytes, stamps: Sequence[bytes], *, serve: bool, mint: Minter) -> Flow[Hit | Miss]:
+        flow = super().lookup(entry, stamps, serve=serve, mint=mint)
+        snapshot: StoreSnapshot = yield next(flow)
+        if serve and snapshot.entry is not None and not any(state.held for state in snapshot.stamps):
+            stored = unpack_entry(entry, snapshot.entry)
+            states = zip(stamps, snapshot.stamps, strict=True)
+            if all(state.token in {None, stored.tokens.get(stamp)} for stamp, state in states):
+                flow.close()
+                return Hit(stored.body, stored.load_time)
+        return (yield from resumed(flow, snapshot))
+
+
+class HeldIsFresh(Flows):
+    """A held stamp counts as one that has not changed yet."""
+
+    def lookup(self, entry: bytes, stamps: Sequence[bytes], *, serve: bool, mint: Minter) -> Flow[Hit | Miss]:
+        flow = super().lookup(entry, stamps, serve=serve, mint=mint)
+        snapshot: StoreSnapshot = yield next(flow)
+        if serve and snapshot.entry is not None:
+            stored = unpack_entry(entry, snapshot.entry)
+            states = zip(stamps, snapshot.stamps, strict=True)
+            if all(state.held or state.token == stored.tokens.get(stamp) for stamp, state in states):
+                flow.close()
+                return Hit(stored.body, stored.load_time)
+        return (yield from resumed(flow, snapshot))
+
+
+class AnyStampValidates(Flows):
+    """One stamp that has not changed makes the whole entry valid."""
+
+    def lookup(self, entry: bytes, stamps: Sequence[bytes], *, serve: bool, mint: Minter) -> Flow[Hit | Miss]:
+        flow = super().lookup(entry, stamps, serve=serve, mint=mint)
+        snapshot: StoreSnapshot = yield next(flow)
+        if serve and snapshot.entry is not None:
+            stored = unpack_entry(entry, snapshot.entry)
+            states = zip(stamps, snapshot.stamps, strict=True)
+            if any(state.token == stored.tokens.get(stamp) for stamp, state in states):
+                flow.close()
+                return Hit(stored.body, stored.load_time)
+        return (yield from resumed(flow, snapshot))
+
+
+def resumed(flow: Flow[Hit | Miss], reply: object) -> Flow[Hit | Miss]:
+    """Go on with a flow whose first operation has been performed."""
+    try:
+        operation = flow.send(reply)
+        while True:
+            operation = flow.send((yield operation))
+    except StopIteration as stop:
+        outcome: Hit | Miss = stop.value
+        return outcome
+    finally:
+        flow.close()
+
+
+class FillUnderOldSnapshot(Flows):
+    """A REPEATABLE READ transaction fills after its snapshot was taken."""
+
+    def may_fill(self, view: SnapshotView) -> bool:
+        return True
+
+
+class ServeAheadOfSnapshot(Flows):
+    """A REPEATABLE READ transaction is served as long as it has no snapshot."""
+
+    def may_serve(self, view: SnapshotView) -> bool:
+        return view is not SnapshotView.TAKEN
+
+
+class ServeUnderSnapshot(Flows):
+    """A REPEATABLE READ transaction is served after its snapshot was taken."""
+
+    def may_serve(self, view: SnapshotView) -> bool:
+        return view is not SnapshotView.AHEAD
+
+
+# ---------------------------------------------------------------------------------------------------- stores
+
+
+class OneOwnerPerHold(StoreModel):
+    """A hold is one mark: the first writer to finish clears it, whoever else relies on it."""
+
+    def released(self, cell: Cell, writer: bytes, token: bytes) -> Cell:
+        return Cell(token)
+
+
+class HoldsAreEvicted(StoreModel):
+    """A stamp may be lost while it is held."""
+
+    def evictable(self, cell: Cell) -> bool:
+        return cell != Cell()
+
+
+class ExpiryRestores(StoreModel):
+    """A hold hides the token, and its expiry shows it again."""
+
+    def held(self, cell: Cell, writer: bytes) -> Cell:
+        return super().held(cell, writer)._replace(token=cell.token)
+
+    def expired(self, cell: Cell, writer: bytes) -> Cell:
+        return super().expired(cell, writer)._replace(token=cell.token)
+
+
+class MintReplaces(StoreModel):
+    """A reader's token replaces the one that another reader has just minted, and even a hold."""
+
+    def minted(self, cell: Cell, token: bytes) -> Cell:
+        return Cell(token)
+
+
+class ReleaseKeepsToken(StoreModel):
+    """A release whose hold has expired changes nothing, as if nobody could have filled since."""
+
+    def released(self, cell: Cell, writer: bytes, token: bytes) -> Cell:
+        return super().released(cell, writer, token) if writer in cell.holders else cell
+
+
+# ------------------------------------------------------------------------------------------- a stronger one
+
+
+class HoldAgainInDoubt(Flows):
+    """A COMMIT that raises without saying how it ended: its stamps are held once more, and nobody releases them.
+
+    Not weakened but stronger than releasing: whenever the transaction takes effect while that hold lasts, nothing
+    validates at that moment, and the expiry makes the stamps new.
+    """
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        yield Hold(stamps, writer, 60.0)
+        try:
+            yield Commit()
+        except CommitFailed:
+            yield Release(tokens_for(stamps, mint), writer)
+            raise
+        except CommitLost:
+            yield Hold(stamps, writer, 60.0)
+            raise
+        still_held: tuple[bool, ...] = yield Release(tokens_for(stamps, mint), writer)
+        return Committed(late=still_held.count(False))

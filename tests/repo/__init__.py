@@ -1,0 +1,1 @@
+"""Tests of the repository itself: what it names, how it is cut, and what an import costs."""
