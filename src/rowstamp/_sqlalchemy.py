@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import sqlalchemy
 from sqlalchemy import util
-from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.engine import Connection, Dialect, Engine, Result
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.expression import FromClause, Select
+from sqlalchemy.sql.expression import FromClause, Join, Select
 from sqlalchemy.types import TypeEngine
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def statement_execution_options(statement: Any) -> Mapping[str, Any]:
 
 def tables_below(element: FromClause) -> Sequence[FromClause]:
     """Return the tables of a DML target; more than one for a join, in MySQL's multi-table forms."""
-    return cast("Sequence[FromClause]", element._from_objects)
+    return [each for each in element._from_objects if not isinstance(each, Join)]
 
 
 def dml_statement(compiled: Any) -> Any:
@@ -183,7 +183,7 @@ def execution_context(
     compilation: Compilation, connection: Connection, dbapi_connection: Any, options: Mapping[str, Any]
 ) -> Any:
     """Return the dialect's execution context for a compiled statement, parameters processed, nothing executed."""
-    dialect = connection.dialect
+    dialect: Any = connection.dialect
     return dialect.execution_ctx_cls._init_compiled(
         dialect,
         connection,
@@ -195,9 +195,9 @@ def execution_context(
     )
 
 
-def result_of(context: Any) -> Any:
+def result_of(context: Any) -> Result[Any]:
     """Build the result of an execution context whose cursor has its rows."""
-    return context._setup_result_proxy()
+    return cast("Result[Any]", context._setup_result_proxy())
 
 
 def merged_options(statement: Any, connection_options: Mapping[str, Any], options: Mapping[str, Any]) -> Any:

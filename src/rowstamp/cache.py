@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
-
+from typing import Any, Literal, Self
 
 from rowstamp.config import Config, check_tags, check_ttl
 from rowstamp.core import Core, Policy
@@ -38,9 +37,10 @@ class _BaseCache:
         namespace: str = "rowstamp",
         ttl: float = 300,
         hold_ttl: float = 10,
+        on_store_down: Literal["journal", "fail", "ignore"] = "journal",
         vary: Callable[[], Any] | None = None,
     ) -> None:
-        config = Config(namespace=namespace, ttl=ttl, hold_ttl=hold_ttl, vary=vary)
+        config = Config(namespace=namespace, ttl=ttl, hold_ttl=hold_ttl, on_store_down=on_store_down, vary=vary)
         opened = open_store(store) if isinstance(store, str) else store
         self._require_store(opened)
         self._owns_store = isinstance(store, str)
@@ -221,6 +221,8 @@ class Cache(_BaseCache):
         namespace: separates this application's keys from others' in the same store.
         ttl: how long entries live unless their query says otherwise, in seconds.
         hold_ttl: when the holds of a writer that died in the middle of its commit end, in seconds.
+        on_store_down: what a commit does when its holds cannot be taken: ``"journal"`` commits and publishes before this
+            process uses the store again, ``"fail"`` raises so that the transaction rolls back, ``"ignore"`` commits.
         vary: called for each key; what it returns becomes part of the key (tenant, role, locale).
 
     Raises:
@@ -308,5 +310,3 @@ class AsyncCache(_BaseCache):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rowstamp.errors import ConfigurationError
 
@@ -50,20 +50,29 @@ class Config:
         namespace: what separates this application's keys from others' in the same store.
         ttl: how long entries live unless their query says otherwise, in seconds.
         hold_ttl: when the holds of a writer that died in the middle of a commit end, in seconds. Longer than any commit.
+        on_store_down: what a commit does when its holds cannot be taken. ``"journal"`` commits, keeps what was touched and
+            publishes it before this process uses the store again. ``"fail"`` raises, so that the transaction rolls back.
+            ``"ignore"`` commits and leaves old results to their time to live.
         vary: called for each key; what it returns becomes part of it (tenant, role, locale).
     """
 
     namespace: str = "rowstamp"
     ttl: float = 300.0
     hold_ttl: float = 10.0
+    on_store_down: Literal["journal", "fail", "ignore"] = "journal"
     vary: Callable[[], Any] | None = None
 
     def __post_init__(self) -> None:
         check_ttl(self.ttl)
         check_ttl(self.hold_ttl, "hold_ttl")
-        if not isinstance(self.namespace, str) or not self.namespace:  # pyright: ignore[reportUnnecessaryIsInstance]
+        namespace: object = self.namespace
+        if not isinstance(namespace, str) or not namespace:
             msg = f"namespace={self.namespace!r} is not a name: give a non-empty string, such as namespace='shop'"
             raise ConfigurationError(msg)
-        if self.vary is not None and not callable(self.vary):
-            msg = f"vary={self.vary!r} cannot be called: give a function that returns the tenant, role or locale"
+        if self.on_store_down not in {"journal", "fail", "ignore"}:
+            msg = f"on_store_down={self.on_store_down!r} is not known: give 'journal', 'fail' or 'ignore'"
+            raise ConfigurationError(msg)
+        vary: object = self.vary
+        if vary is not None and not callable(vary):
+            msg = f"vary={vary!r} cannot be called: give a function that returns the tenant, role or locale"
             raise ConfigurationError(msg)

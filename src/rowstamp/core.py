@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 from rowstamp._sqlalchemy import await_in_greenlet
 from rowstamp.config import Config
 from rowstamp.drivers import perform, run, run_async
-from rowstamp.errors import ClosedError, StoreError
+from rowstamp.errors import ClosedError, CommitRefused, StoreError
 from rowstamp.events import Counters
-from rowstamp.keys import stamp_names
+from rowstamp.journal import Journal
+from rowstamp.keys import stamp_name, stamp_names
 from rowstamp.model import Dependency, fresh_token
-from rowstamp.protocol import Committed, Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
+from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
 from rowstamp.store import AsyncStore, Store
 
 __all__ = ["Core", "Policy"]
@@ -36,6 +37,23 @@ class Policy:
     ttl: float | None = None
 
 
+class _Attempt:
+    """A database commit that remembers whether it was tried and how it ended."""
+
+    def __init__(self, commit_database: Callable[[], Any]) -> None:
+        self._commit_database = commit_database
+        self.started = False
+        self.error: BaseException | None = None
+
+    def __call__(self) -> None:
+        self.started = True
+        try:
+            self._commit_database()
+        except BaseException as exc:
+            self.error = exc
+            raise
+
+
 class Core:
     """The heart of a cache, used by the public classes above it and by the SQLAlchemy integration beside it.
 
@@ -51,6 +69,7 @@ class Core:
         self.config = config
         self.store = store
         self.counters = Counters()
+        self.journal = Journal(stamp_name(config.namespace, Dependency.everything()))
         self.clock: Callable[[], float] = time.perf_counter
         self.policies: dict[tuple[str | None, str], Policy] = {}
         self.closed = False
@@ -96,10 +115,11 @@ class Core:
 
         return run(flow, step)
 
-    def lookup(self, entry: bytes, dependencies: Iterable[Dependency], *, serve: bool) -> Hit | Miss:
+    def lookup(self, entry: bytes, stamps: Sequence[bytes], *, serve: bool) -> Hit | Miss:
         """Find a valid entry, or capture the stamps to fill one. A store that cannot be used is a miss without fill."""
         try:
-            outcome = self._run(lookup(entry, stamp_names(self.config.namespace, dependencies), serve=serve))
+            self._replay_journal()
+            outcome = self._run(lookup(entry, stamps, serve=serve))
         except StoreError:
             self.counters.count("store_errors")
             return Miss(None)
@@ -125,19 +145,66 @@ class Core:
         """Commit a database transaction that had these effects, so that no read is stale before, during or after.
 
         Raises:
-            BaseException: whatever ``commit_database`` raises; nothing else once the database has committed.
+            CommitRefused: the holds could not be taken and ``on_store_down="fail"``; nothing was committed.
+            BaseException: whatever ``commit_database`` raises. Once the database has committed nothing is raised but
+                what ends the program or the task.
         """
         stamps = stamp_names(self.config.namespace, effects)
-        outcome: Committed = self._run(
-            commit(stamps, writer=fresh_token(), hold_ttl=self.config.hold_ttl), commit_database
-        )
+        attempt = _Attempt(commit_database)
+        try:
+            outcome = self._run(commit(stamps, writer=fresh_token(), hold_ttl=self.config.hold_ttl), attempt)
+        except BaseException as exc:  # noqa: BLE001 - let out again, or explained why not
+            self._commit_failed(exc, attempt, stamps)
+        else:
+            if outcome.late:
+                self.counters.count("late_commits")
         self.counters.count("invalidations")
-        if outcome.late:
-            self.counters.count("late_commits")
 
-    def invalidate(self, effects: Iterable[Dependency]) -> None:
-        """Make everything that depends on these unusable, now."""
-        self._run(self.invalidation(effects))
+    def _commit_failed(self, exc: BaseException, attempt: _Attempt, stamps: list[bytes]) -> None:
+        """Keep what could not be published, and let out only what the user has to know."""
+        if attempt.error is exc:
+            raise exc  # the database's own answer, and the stamps were released
+        if attempt.started:
+            # Sent, perhaps committed, but not released: an error now would say that a committed write had failed.
+            self.journal.add(stamps)
+            self.counters.count("store_errors")
+            if attempt.error is not None:
+                raise attempt.error from exc
+            if not isinstance(exc, Exception):
+                raise exc
+            return
+        if not isinstance(exc, StoreError):
+            raise exc
+        self.counters.count("store_errors")
+        self._commit_without_holds(exc, attempt, stamps)
+
+    def _commit_without_holds(self, exc: StoreError, attempt: _Attempt, stamps: list[bytes]) -> None:
+        if self.config.on_store_down == "fail":
+            msg = f"the commit was refused because the cache's store cannot be told of it: {exc}"
+            raise CommitRefused(msg) from exc
+        try:
+            attempt()
+        finally:
+            # Even if it failed: the answer may have been lost on a commit that took place.
+            if self.config.on_store_down == "journal":
+                self.journal.add(stamps)
+
+    def invalidate_committed(self, effects: Iterable[Dependency]) -> None:
+        """Publish effects of a transaction that has committed already; never raises for the store's sake."""
+        stamps = stamp_names(self.config.namespace, effects)
+        try:
+            self._run(invalidate(stamps))
+        except StoreError:
+            self.counters.count("store_errors")
+            self.journal.add(stamps)
+        self.counters.count("invalidations")
+
+    def _replay_journal(self) -> None:
+        """Touch what earlier commits could not; until that is done the store is not asked for anything."""
+        stamps = self.journal.pending()
+        if stamps:
+            self._run(invalidate(list(stamps)))
+            self.journal.done(stamps)
 
     def invalidation(self, effects: Iterable[Dependency]) -> Flow[None]:
         """Return the flow that makes everything that depends on these unusable; it counts itself."""
@@ -156,6 +223,3 @@ class Core:
     def run_blocking(self, flow: Flow[T]) -> T:
         """Run a flow against a store that blocks."""
         return run(flow, lambda operation: perform(self.store, operation, None))
-
-
-PolicyTable = Mapping[tuple[str | None, str], Policy]

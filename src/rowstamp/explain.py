@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rowstamp.codec import decode
 from rowstamp.model import Dependency, Unknown
 
 __all__ = ["Explanation", "TableExplanation", "describe"]
@@ -55,11 +56,16 @@ class Explanation:
 
     def __str__(self) -> str:
         verdict = "cached" if self.cacheable and self.asked else "not cached"
-        lines = [f"{verdict}: {self.reason}" if self.reason else f"{verdict} for {self.ttl:g} s", f"  sql: {_one_line(self.sql)}"]
+        lines = [
+            f"{verdict}: {self.reason}" if self.reason else f"{verdict} for {self.ttl:g} s",
+            f"  sql: {_one_line(self.sql)}",
+        ]
         if self.key:
             lines.append(f"  key: {self.key}")
         lines += [f"  reads {table}" for table in self.tables]
-        lines += [f"  until a write touches {describe(each)}" for each in self.dependencies if each.kind != "everything"]
+        lines += [
+            f"  until a write touches {describe(each)}" for each in self.dependencies if each.kind != "everything"
+        ]
         return "\n".join(lines)
 
 
@@ -82,8 +88,6 @@ def describe(dependency: Dependency) -> str:
 
 
 def _shown(value: object) -> str:
-    from rowstamp.codec import decode  # noqa: PLC0415 - only explain needs it
-
     try:
         parts = decode(value) if isinstance(value, bytes) else value
     except Exception:  # noqa: BLE001 - a canonical value need not be decodable; it is shown as it is then

@@ -88,10 +88,18 @@ PIECEWISE: Final = Config(
     atomic=False,
 )
 INVALIDATIONS: Final = Config(
-    name="1 writer, 1 direct invalidation × 2 readers that read twice, crash anywhere, lost answers, expiry, eviction",
+    name="1 writer, 1 direct invalidation × 2 readers, one reads twice, crash anywhere, lost answers, expiry, eviction",
     writers=(W,),
     invalidators=(Invalidator(),),
-    readers=(Reader((0, 0)), Reader((0, 0))),
+    readers=(Reader((0, 0)), R),
+    crashes=True,
+    answers=ALL_ANSWERS,
+    evictions=None,
+)
+WRITE_TWICE: Final = Config(
+    name="1 writer of 2 transactions × 2 readers that read twice, crash anywhere, all answers, expiry, eviction of anything",
+    writers=(Writer(transactions=2),),
+    readers=(Reader((0, 0)), R),
     crashes=True,
     answers=ALL_ANSWERS,
     evictions=None,
@@ -122,6 +130,7 @@ EVERYDAY: Final = (
     TWO_ENTRIES,
     PIECEWISE,
     INVALIDATIONS,
+    WRITE_TWICE,
 )
 
 DEEP: Final = (
@@ -165,7 +174,7 @@ DEEP: Final = (
 LARGE: Final = Config(
     name="3 writers, 1 direct invalidation × 4 readers of 3 entries over 3 stamps",
     entries=((0, 1), (1, 2), (2,)),
-    writers=(Writer((0, 1)), Writer((1,)), Writer((2, 0), updates=True)),
+    writers=(Writer((0, 1), 3), Writer((1,), 2), Writer((2, 0), 2, updates=True)),
     readers=(
         Reader((0, 1, 0, 2)),
         Reader((1, 1, 2)),
@@ -181,7 +190,7 @@ LARGE: Final = Config(
 LARGE_LAPSES: Final = Config(
     name="3 writers × 4 readers of 2 entries, holds of live writers expire",
     entries=((0, 1), (1,)),
-    writers=(Writer((0, 1)), Writer((1,)), Writer((0,))),
+    writers=(Writer((0, 1), 2), Writer((1,), 3), Writer((0,), 2)),
     readers=(Reader((0, 1, 0)), Reader((1, 0, 1)), Reader((0, 0), RR), Reader((0, 1))),
     crashes=True,
     lapses=True,

@@ -20,7 +20,7 @@ def report(record_property: Callable[[str, object], None]) -> Callable[[Explorat
     """Returns a function that keeps the figures of an exploration for the summary, and returns the exploration."""
 
     def keep(result: Exploration) -> Exploration:
-        print(result)
+        print(result)  # noqa: T201 - for `pytest -s`
         record_property(NAME, str(result))
         record_property("states", result.states)
         record_property("steps", result.steps)

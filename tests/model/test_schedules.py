@@ -164,11 +164,11 @@ def test_a_held_stamp_cannot_be_lost() -> None:
 
 
 def test_a_reader_that_meets_a_hold_does_not_fill() -> None:
-    result = replay(ONE_ROW, "W0:hold R0:read R0:snapshot R0:rows".split())
+    result = replay(ONE_ROW, ["W0:hold", "R0:read", "R0:snapshot", "R0:rows"])
 
     assert not [label for label in result.possible if label.startswith("R0")]
 
 
 def test_a_step_that_is_not_possible_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ScheduleError, match="'R0:put' cannot happen here; possible are .*R0:read"):
+    with pytest.raises(ScheduleError, match=r"'R0:put' cannot happen here; possible are .*R0:read"):
         replay(ONE_ROW, ["R0:put"])

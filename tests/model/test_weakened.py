@@ -63,7 +63,7 @@ def test_is_found(weakening: Weakening, record_property: Callable[[str, object],
         assert found is not None, f"{weakening.name}: {result}"
         assert found.property is violated
         text = f"{weakening.name} is found after {result.states:,} states: {found}"
-        print(text)
+        print(text)  # noqa: T201 - for `pytest -s`
         record_property("explored", text)
         again = replay(config, found.schedule, flows=flows, store=store, properties={violated})
         assert again.counterexample == found

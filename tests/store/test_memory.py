@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import pytest
-from hypothesis import Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from rowstamp.errors import ConfigurationError
-from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.model import StampState
 from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import memory
 from rowstamp.stores.memory import MemoryCounts, MemoryStore
-from rowstamp.testing import FakeClock, StoreSuite, store_state_machine
+from rowstamp.testing import FakeClock, StoreSuite
 from rowstamp.testing.store_harness import digest
 
 
@@ -28,63 +25,6 @@ class TestMemoryStore(StoreSuite):
 
     def make_bounded_store(self, clock: FakeClock, max_bytes: int) -> MemoryStore:
         return MemoryStore(max_bytes, clock=clock)
-
-
-class AwaitedMemoryStore:
-    """The memory store as a store that is awaited and lets others run before each operation."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self.store = store
-
-    async def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
-        await asyncio.sleep(0)
-        return self.store.read(entry, stamps)
-
-    async def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:
-        await asyncio.sleep(0)
-        return self.store.mint(tokens)
-
-    async def put(self, entry: bytes, blob: bytes, ttl: float) -> None:
-        await asyncio.sleep(0)
-        self.store.put(entry, blob, ttl)
-
-    async def delete(self, entry: bytes) -> None:
-        await asyncio.sleep(0)
-        self.store.delete(entry)
-
-    async def hold(self, stamps: Sequence[bytes], writer: bytes, ttl: float) -> None:
-        await asyncio.sleep(0)
-        self.store.hold(stamps, writer, ttl)
-
-    async def release(self, tokens: Mapping[bytes, bytes], writer: bytes) -> tuple[bool, ...]:
-        await asyncio.sleep(0)
-        return self.store.release(tokens, writer)
-
-    async def touch(self, tokens: Mapping[bytes, bytes]) -> None:
-        await asyncio.sleep(0)
-        self.store.touch(tokens)
-
-    async def clear(self) -> None:
-        await asyncio.sleep(0)
-        self.store.clear()
-
-    async def check(self) -> None:
-        self.store.check()
-
-    async def aclose(self) -> None:
-        self.store.close()
-
-
-class TestAwaitedMemoryStore(StoreSuite):
-    """The suite drives stores that are awaited, too."""
-
-    evicts = True
-
-    def make_store(self, clock: FakeClock) -> AsyncStore:
-        return AwaitedMemoryStore(MemoryStore(clock=clock))
-
-    def make_bounded_store(self, clock: FakeClock, max_bytes: int) -> AsyncStore:
-        return AwaitedMemoryStore(MemoryStore(max_bytes, clock=clock))
 
 
 KEYS = [digest(f"key {number}") for number in range(100)]
@@ -325,56 +265,3 @@ def test_check_notices_a_library_that_weighs_wrongly(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(memory, "_ENTRY_OVERHEAD", 0)
     with pytest.raises(AssertionError, match="bytes are counted as"):
         store.check()
-
-
-class RestoresTheTokenOnExpiry(MemoryStore):
-    """Puts the old token back when a hold expires."""
-
-    def hold(self, stamps: Sequence[bytes], writer: bytes, ttl: float) -> None:
-        self.old = {stamp: state for stamp in stamps if (state := self.read(b"", [stamp]).stamps[0]).token}
-        super().hold(stamps, writer, ttl)
-
-    def _live_holders(self, stamp: bytes, now: float) -> Mapping[bytes, float]:
-        was_held = stamp in self._held
-        holders = super()._live_holders(stamp, now)
-        if was_held and not holders and stamp in self.old:
-            self._keep(stamp, self.old[stamp])
-        return holders
-
-
-class OneOwnerPerHold(MemoryStore):
-    """Lets the first writer to leave clear the marks of all."""
-
-    def _leave(self, stamp: bytes, writer: bytes) -> bool:
-        self._holds -= len(self._held.get(stamp, ())) - (writer in self._held.get(stamp, ()))
-        left = super()._leave(stamp, writer)
-        self._held.pop(stamp, None)
-        return left
-
-
-class KeepsTheTokenOfAnExpiredRelease(MemoryStore):
-    """Changes no token when the hold was gone already."""
-
-    def _release(self, stamp: bytes, token: bytes, writer: bytes, now: float) -> bool:
-        return writer in self._live_holders(stamp, now) and super()._release(stamp, token, writer, now)
-
-
-class MintsOverTokens(MemoryStore):
-    """Gives every unheld stamp the token offered."""
-
-    def _mint(self, stamp: bytes, token: bytes, now: float) -> StampState:
-        self._renew(stamp, token, now)
-        return self._state(stamp, now)
-
-
-@pytest.mark.parametrize(
-    "broken", [RestoresTheTokenOnExpiry, OneOwnerPerHold, KeepsTheTokenOfAnExpiredRelease, MintsOverTokens]
-)
-def test_the_model_finds_a_store_that_is(broken: type[MemoryStore]) -> None:
-    machine = store_state_machine(lambda clock: broken(clock=clock))
-    quick = settings(
-        max_examples=500, phases=[Phase.generate], derandomize=True, database=None, deadline=None,
-        report_multiple_bugs=False,
-    )  # fmt: skip
-    with pytest.raises(AssertionError):
-        run_state_machine_as_test(machine, settings=quick)

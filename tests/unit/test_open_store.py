@@ -148,4 +148,4 @@ def test_the_package_imports_no_store() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stdout.split()
     assert "rowstamp.stores" in imported
-    assert not {"cachebox", "redis", "lmdb", "sqlalchemy", "rowstamp.stores.memory"} & set(imported)
+    assert not {"cachebox", "redis", "lmdb", "rowstamp.stores.memory"} & set(imported)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from rowstamp.analysis._text_facts import NotUnderstood
@@ -19,21 +20,32 @@ _MODIFIERS: Final = {
     "postgres": frozenset[str](),
 }
 
-# Words that may stand before a parenthesis and never call anything. A function of such a name would need quotes.
-_NOT_CALLED: Final = frozenset(
+# Reserved words: before a parenthesis they never call anything, for a function of such a name would need quotes.
+_RESERVED: Final = frozenset(
     """
-    ALL AND ANY AS BETWEEN BY CASE COLUMNS CONFLICT DISTINCT ELSE ESCAPE EXCEPT EXISTS FROM GLOB GROUP HAVING ILIKE IN
-    INDEX INTERSECT INTO IS JOIN KEY LATERAL LIKE LIMIT MATERIALIZED NOT OFFSET ON ONLY OR OVER OVERLAPS PARTITION
-    RETURNING RLIKE SELECT SET SIMILAR SOME SYMMETRIC THEN TO UNION USING VALUES WHEN WHERE XOR
-    """.split()  # noqa: SIM905 - as a list it would fill a page
+    ALL AND AS BETWEEN CASE DISTINCT ELSE EXCEPT EXISTS FROM GROUP HAVING IN INTERSECT INTO JOIN LIMIT NOT ON OR RETURNING
+    SELECT THEN TO UNION USING VALUES WHEN WHERE
+    """.split()
 )
+_NOT_CALLED: Final = {
+    "postgres": _RESERVED | {"ANY", "ARRAY", "ILIKE", "LATERAL", "LIKE", "OFFSET", "ONLY", "ROW", "SOME", "SYMMETRIC"},
+    "sqlite": _RESERVED,
+    "mysql": _RESERVED
+    | {"ANY", "INDEX", "KEY", "LATERAL", "LIKE", "PARTITION", "REGEXP", "RLIKE", "ROW", "SOME", "XOR"},
+}
 
-# Words that call nothing only after another one. Elsewhere they can be the names of functions.
+# Words that call nothing only after another one (a literal or quoted name is the empty word). Elsewhere they may name
+# functions.
 _NOT_CALLED_AFTER: Final = {
     "AGAINST": frozenset({")"}),
+    "BY": frozenset({"GROUP", "ORDER", "PARTITION"}),
+    "COLUMNS": frozenset({""}),
+    "CONFLICT": frozenset({"ON"}),
     "FILTER": frozenset({")"}),
     "INSERT": frozenset({"THEN"}),
-    "ROW": frozenset({"(", ",", "=", "SELECT", "VALUES", "IN"}),
+    "MATERIALIZED": frozenset({"AS", "NOT"}),
+    "OVER": frozenset({")"}),
+    "OVERLAPS": frozenset({")"}),
     "SETS": frozenset({"GROUPING"}),
     "ZONE": frozenset({"TIME"}),
 }
@@ -55,6 +67,12 @@ _LONGEST_MOMENT: Final = 60
 
 _QUERY_WORDS: Final = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "UNNEST"})
 _BEFORE_TABLE: Final = frozenset({"(", "LATERAL", "ONLY", "ROWS", "FROM", "TEMP", "TEMPORARY", "UNLOGGED", "TABLE"})
+_ENDS_TABLES: Final = frozenset(
+    """
+    CONFLICT DUPLICATE EXCEPT FETCH FOR GROUP HAVING INTERSECT INTO LIMIT OFFSET ORDER RETURNING SELECT SET UNION VALUES WHEN
+    WHERE WINDOW
+    """.split()
+)
 _FROM_INSIDE: Final = frozenset({"EXTRACT", "MID", "OVERLAY", "POSITION", "SUBSTR", "SUBSTRING", "TRIM"})
 
 
@@ -155,7 +173,9 @@ def _called(tokens: Sequence[Token], place: int, dialect: str) -> set[str]:
         niladic = before != "." and token.upper in _NILADIC[dialect]
         operator = dialect == "sqlite" and token.upper in {"REGEXP", "MATCH"}
         return {token.text.lower()} if niladic or operator else set()
-    if token.upper in _NOT_CALLED or before in _NOT_CALLED_AFTER.get(token.upper, ()):
+    if before in {"AS", "::"}:
+        return set()  # a type with arguments, or an alias with columns
+    if token.upper in _NOT_CALLED[dialect] or before in _NOT_CALLED_AFTER.get(token.upper, ()):
         return set()
     name = token.text.lower()
     if before != "." or place < 2:
@@ -174,19 +194,37 @@ def _upper(tokens: Sequence[Token], place: int) -> str:
 def sources(tokens: Sequence[Token], dialect: str) -> Sources:
     """Return where the tokens certainly name tables, and whether they lock."""
     found = Sources([], [], locks=_locks(tokens))
-    openers: list[str] = []
+    levels = [_Level("", lists_tables=False)]
     for place, token in enumerate(tokens):
+        level, before = levels[-1], _upper(tokens, place - 1)
         if token.upper == "(":
-            openers.append(_upper(tokens, place - 1))
-        elif token.upper == ")" and openers:
-            openers.pop()
-        elif _names_table(tokens, place, openers[-1] if openers else ""):
+            # FROM (a, b) and FROM a JOIN (b, c) list tables too.
+            levels.append(_Level(before, lists_tables=level.lists_tables and before in {"FROM", "JOIN", ",", "("}))
+        elif token.upper == ")" and len(levels) > 1:
+            levels.pop()
+        elif _names_table(tokens, place, level):
             found.tables.extend(_source(tokens, place))
+            level.lists_tables = token.upper not in {"INTO", "TABLE"}
+        elif token.upper in _ENDS_TABLES:
+            level.lists_tables = False
         elif token.upper == "IN" and dialect == "sqlite" and place + 1 < len(tokens) and tokens[place + 1].is_name:
             chain = _chain(tokens, place + 1)
             if _upper(tokens, chain[-1] + 1) != "(":
                 found.members.append(chain)
     return found
+
+
+@dataclass(slots=True)
+class _Level:
+    """A pair of parentheses, or the statement around all of them.
+
+    Args:
+        opener: the word before it.
+        lists_tables: whether a comma here is followed by another table.
+    """
+
+    opener: str
+    lists_tables: bool
 
 
 def _locks(tokens: Sequence[Token]) -> bool:
@@ -197,14 +235,21 @@ def _locks(tokens: Sequence[Token]) -> bool:
     )
 
 
-def _names_table(tokens: Sequence[Token], place: int, opener: str) -> bool:
+def _names_table(tokens: Sequence[Token], place: int, level: _Level) -> bool:
+    before = _upper(tokens, place - 1)
     match tokens[place].upper:
         case "FROM":
-            return _upper(tokens, place - 1) not in {"DISTINCT", "ROWS"} and opener not in _FROM_INSIDE
-        case "JOIN" | "STRAIGHT_JOIN":
-            return _upper(tokens, place - 1) not in {"FOR", "SELECT"}
+            return before not in {"DISTINCT", "ROWS"} and level.opener not in _FROM_INSIDE
+        case "JOIN":
+            return before != "FOR"
+        case "STRAIGHT_JOIN":
+            return level.lists_tables
+        case ",":
+            return level.lists_tables
         case "INTO":
             return True
+        case "TABLE":
+            return place + 1 < len(tokens) and tokens[place + 1].is_name
         case "UPDATE":
             return _is_verb(tokens, place)
         case _:

@@ -21,7 +21,9 @@ __all__ = ["statement_facts"]
 
 _QUERIES: Final = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "("})
 _DML: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "MERGE"})
-_DEFINITIONS: Final = frozenset({"CREATE", "DROP", "ALTER", "TRUNCATE", "RENAME", "REFRESH", "COMMENT", "GRANT", "REVOKE"})
+_DEFINITIONS: Final = frozenset(
+    {"CREATE", "DROP", "ALTER", "TRUNCATE", "RENAME", "REFRESH", "COMMENT", "GRANT", "REVOKE"}
+)
 
 _END: Final = r"( (WORK|TRANSACTION))?( AND( NO)? CHAIN)?( (NO )?RELEASE)?"
 _TRANSACTION: Final = (
@@ -157,7 +159,9 @@ def _lock(_tokens: Sequence[Token], dialect: str) -> TextFacts:
 def _explain(tokens: Sequence[Token], dialect: str) -> TextFacts:
     cursor = Cursor(tokens)
     cursor.take_any("EXPLAIN", "DESCRIBE", "DESC")
-    options = {token.upper for token in cursor.group()} if cursor.word() == "(" and dialect == "postgres" else set[str]()
+    options = (
+        {token.upper for token in cursor.group()} if cursor.word() == "(" and dialect == "postgres" else set[str]()
+    )
     options |= cursor.take_any("ANALYZE", "VERBOSE", "EXTENDED", "PARTITIONS", "QUERY", "PLAN")
     if cursor.take("FORMAT", "="):
         cursor.name()

@@ -76,6 +76,21 @@ class ReadAnalysis:
     access: Access
     writes: tuple[FromClause | TableKey, ...] = ()
 
+    def pinned_values(self, parameters: Mapping[str, Any]) -> tuple[object, ...]:
+        """Return the parameter values that decide what one execution depends on, with their types.
+
+        Two executions for which this is equal have the same dependencies.
+        """
+        return tuple(
+            (type(value), tuple((type(each), each) for each in value))
+            if expanding and isinstance(value, list | tuple)
+            else (type(value), value)
+            for read in self.reads
+            for pin in read.pins
+            for bind, expanding in pin.binds
+            for value in (parameters.get(bind),)
+        )
+
 
 def analyse(statement: Any, dialect: Dialect, *, sql: str, translated: bool = False) -> ReadAnalysis:
     """Return what the shape of a statement says about caching it.

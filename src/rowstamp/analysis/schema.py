@@ -107,7 +107,9 @@ def fingerprint(table: FromClause) -> bytes:
     """Return a digest of the table's columns and types, so that a changed schema never meets entries of the old one."""
     known = _fingerprints.get(table)
     if known is None:
-        parts = [f"{column.name}\0{column.type!r}\0{column.nullable}" for column in table.c if isinstance(column, Column)]
+        parts = [
+            f"{column.name}\0{column.type!r}\0{column.nullable}" for column in table.c if isinstance(column, Column)
+        ]
         known = hashlib.blake2b("\1".join(parts).encode(), digest_size=8).digest()
         _fingerprints[table] = known
     return known
@@ -153,7 +155,8 @@ def _canonical_part(type_: types.TypeEngine[Any], dialect: Dialect, value: objec
     """Map a bound value to one that is equal for us exactly when the database calls it equal; ``None`` if unsure."""
     for handles, normalise in _NORMALISERS:
         if isinstance(type_, handles):
-            return normalise(type_, dialect, value)
+            part: object | None = normalise(type_, dialect, value)
+            return part
     return None
 
 
@@ -211,7 +214,9 @@ def _text(type_: Any, dialect: Dialect, value: object) -> object | None:
     return value
 
 
-_EXACT_TEXT_TYPES: Final = frozenset({types.String, types.Text, types.Unicode, types.UnicodeText, types.VARCHAR, types.TEXT})
+_EXACT_TEXT_TYPES: Final = frozenset(
+    {types.String, types.Text, types.Unicode, types.UnicodeText, types.VARCHAR, types.TEXT}
+)
 
 _NORMALISERS: Final[tuple[tuple[Any, Any], ...]] = (
     (types.Boolean, _boolean),

@@ -180,7 +180,9 @@ def inserted_effects(
     return found
 
 
-def _inserted_values(key: KeyEffect, rows: Sequence[Sequence[Any] | None] | None, dialect: Dialect) -> list[bytes] | None:
+def _inserted_values(
+    key: KeyEffect, rows: Sequence[Sequence[Any] | None] | None, dialect: Dialect
+) -> list[bytes] | None:
     if not key.from_result or rows is None:
         return None
     values: list[bytes] = []

@@ -24,7 +24,11 @@ def install(attachment: Attachment) -> None:
 
     def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
         return _handle(
-            attachment, statement, parameters, context, lambda: dialect.do_execute(cursor, statement, parameters, context)
+            attachment,
+            statement,
+            parameters,
+            context,
+            lambda: dialect.do_execute(cursor, statement, parameters, context),
         )
 
     def do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
@@ -41,7 +45,7 @@ def install(attachment: Attachment) -> None:
             attachment, statement, (), context, lambda: dialect.do_execute_no_params(cursor, statement, context)
         )
 
-    listeners = [
+    listeners: list[tuple[Any, str, Callable[..., Any]]] = [
         (attachment.engine, "do_execute", do_execute),
         (attachment.engine, "do_executemany", do_executemany),
         (attachment.engine, "do_execute_no_params", do_execute_no_params),
@@ -86,5 +90,5 @@ def _handle(
         return True
     if compiled is None or compiled.isplaintext:
         return note_text(attachment, connection, sql, execute) or None
-    analysis = execution.analysis(attachment)
+    analysis = execution.shape(attachment).analysis
     return note_select(attachment, connection, analysis, sql, execution.translate, execute) or None

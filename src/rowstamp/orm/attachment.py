@@ -9,20 +9,29 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.engine.url import URL
 
-from rowstamp.analysis.reads import ReadAnalysis, analyse
+from rowstamp._sqlalchemy import is_initialized
+from rowstamp.analysis.reads import ReadAnalysis, analyse, analyse_text
 from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
+from rowstamp.codec import canonical
+from rowstamp.model import DIGEST_SIZE
+from rowstamp.orm.shape import Shape
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
 
 __all__ = ["Attachment", "attachment_of", "database_identity", "register", "unregister"]
+
+
+TEXT_LIMIT: Final = 1024
+"""Most raw SQL texts whose analysis is remembered."""
 
 
 @dataclass(eq=False)
@@ -43,7 +52,9 @@ class Attachment:
     scope: str
     serves: bool = True
     begins: bool | None = None
-    _reads: WeakKeyDictionary[Any, ReadAnalysis] = field(default_factory=WeakKeyDictionary)
+    _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary)
+    _texts: dict[str, Shape] = field(default_factory=dict)
+    _identity: bytes = b""
     _writes: WeakKeyDictionary[Any, WriteAnalysis] = field(default_factory=WeakKeyDictionary)
 
     @property
@@ -51,8 +62,16 @@ class Attachment:
         """The dialect shared by the engine and its copies."""
         return self.engine.dialect
 
-    def identity(self, translate: Mapping[Any, Any] | None) -> tuple[bytes, ...]:
-        """Return what makes the same SQL mean something else on another engine; part of every entry's key."""
+    def identity(self, translate: Mapping[Any, Any] | None) -> bytes:
+        """Return a digest of what makes the same SQL mean something else elsewhere; part of every entry's key."""
+        if translate or not self._identity:
+            found = self._digest(translate)
+            if translate or not is_initialized(self.dialect):
+                return found
+            self._identity = found
+        return self._identity
+
+    def _digest(self, translate: Mapping[Any, Any] | None) -> bytes:
         url, dialect = self.engine.url, self.dialect
         parts = (
             self.scope,
@@ -63,17 +82,29 @@ class Attachment:
             getattr(dialect, "default_schema_name", None) or "",
             repr(sorted(translate.items(), key=str)) if translate else "",
         )
-        return tuple(part.encode("utf-8", "surrogatepass") for part in parts)
+        return blake2b(canonical(parts), digest_size=DIGEST_SIZE).digest()
 
-    def reads(self, compiled: Any, statement: Any) -> ReadAnalysis:
-        """Return the analysis of a compiled statement that is no DML; made once per shape."""
-        known = self._reads.get(compiled)
+    def shape(self, compiled: Any, statement: Any) -> Shape:
+        """Return what is known of the shape of a compiled statement that is no DML; found out once per shape."""
+        known = self._shapes.get(compiled)
         if known is None:
-            known = analyse(
+            analysis = analyse(
                 statement, self.dialect, sql=str(compiled.string), translated=bool(compiled.schema_translate_map)
             )
-            self._reads[compiled] = known
+            known = self._shapes[compiled] = self._shape(analysis)
         return known
+
+    def text_shape(self, sql: str) -> Shape:
+        """Return what is known of raw SQL; found out once per text."""
+        known = self._texts.get(sql)
+        if known is None:
+            if len(self._texts) >= TEXT_LIMIT:
+                self._texts.clear()
+            known = self._texts[sql] = self._shape(analyse_text(sql, self.dialect))
+        return known
+
+    def _shape(self, analysis: ReadAnalysis) -> Shape:
+        return Shape(analysis, self.core.config.namespace, self.scope, self.dialect)
 
     def writes(self, compiled: Any) -> WriteAnalysis:
         """Return the analysis of compiled DML; made once per shape."""

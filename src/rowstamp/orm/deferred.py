@@ -57,7 +57,7 @@ def _after_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return
     for core, effects in session.info.pop(_PENDING, {}).items():
-        core.invalidate(effects)
+        core.invalidate_committed(effects)
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rowstamp._sqlalchemy import StandInConnection, compile_statement, execution_context, is_user_select, merged_options
@@ -9,39 +10,33 @@ from rowstamp.analysis.collect import table_key
 from rowstamp.analysis.reads import ReadAnalysis, TableRead
 from rowstamp.explain import Explanation, TableExplanation
 from rowstamp.orm.attachment import Attachment
-from rowstamp.orm.option import cached, requested
-from rowstamp.orm.reads import Bypass, Execution, Prepared, prepare, wanted_policy
-from rowstamp.orm.replay import ReplayConnection
+from rowstamp.orm.option import OPTION, cached, requested
+from rowstamp.orm.reads import Bypass, Execution, Prepared, prepare
+from rowstamp.orm.replay import REPLAY_CONNECTION
 
 __all__ = ["explain"]
 
 
 def explain(attachment: Attachment, statement: Any) -> Explanation:
     """Return what the cache would do with a statement on an attached engine."""
-    connection = StandInConnection(attachment.engine, ReplayConnection())
+    connection = StandInConnection(attachment.engine, REPLAY_CONNECTION)
     options = merged_options(statement, connection.get_execution_options(), {})
     compilation = compile_statement(statement, attachment.engine, (), options)
     if not is_user_select(statement):
         return _no_read(str(compilation.compiled.string))
-    context = execution_context(compilation, connection, connection.connection, options)
-    execution = Execution(
-        statement,
-        compilation.compiled,
-        context.statement,
-        context.parameters[0],
-        context.compiled_parameters[0],
-        options,
-    )
-    return _explanation(attachment, execution)
+    context = execution_context(compilation, connection, REPLAY_CONNECTION, options)
+    return _explanation(attachment, Execution.of(context))
 
 
 def _no_read(sql: str) -> Explanation:
-    return Explanation(sql, False, False, "it changes data", "", (), (), 0.0)
+    return Explanation(
+        sql, cacheable=False, asked=False, reason="it changes data", key="", tables=(), dependencies=(), ttl=0.0
+    )
 
 
 def _explanation(attachment: Attachment, execution: Execution) -> Explanation:
-    analysis = execution.analysis(attachment)
-    asked = _asked(attachment, execution, analysis)
+    analysis = execution.shape(attachment).analysis
+    asked = _asked(attachment, execution)
     # As if asked, so that key and dependencies are shown of a statement that could be cached.
     forced = execution if asked else _with_option(execution)
     decision = prepare(attachment, forced)
@@ -59,22 +54,15 @@ def _explanation(attachment: Attachment, execution: Execution) -> Explanation:
     )
 
 
-def _asked(attachment: Attachment, execution: Execution, analysis: ReadAnalysis) -> bool:
+def _asked(attachment: Attachment, execution: Execution) -> bool:
     option = requested(execution.statement, execution.options)
     if option is False:
         return False
-    return isinstance(option, cached) or wanted_policy(attachment.core.policies, analysis) is not None
+    return isinstance(option, cached) or execution.shape(attachment).policy_option(attachment.core.policies) is not None
 
 
 def _with_option(execution: Execution) -> Execution:
-    return Execution(
-        execution.statement,
-        execution.compiled,
-        execution.sql,
-        execution.parameters,
-        execution.values,
-        {**execution.options, "rowstamp": cached()},
-    )
+    return replace(execution, options={**execution.options, OPTION: cached()})
 
 
 def _not_asked(attachment: Attachment, analysis: ReadAnalysis) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy.orm import UserDefinedOption
 
@@ -47,7 +47,7 @@ class cached(UserDefinedOption):  # noqa: N801 - an option reads like a function
         return f"cached({', '.join(f'{name}={value!r}' for name, value in given if value)})"
 
 
-def requested(statement: Any, options: Mapping[str, Any]) -> cached | bool | None:
+def requested(statement: Any, options: Mapping[str, Any]) -> cached | Literal[False] | None:
     """Return what a statement asks for: a ``cached``, ``False`` (do not), or ``None`` (nothing said).
 
     The execution option wins over ``.options()``: it is nearer to the call.
@@ -61,7 +61,9 @@ def requested(statement: Any, options: Mapping[str, Any]) -> cached | bool | Non
             if isinstance(option, cached):
                 return option
         return None
-    if given is False or isinstance(given, cached):
+    if given is False:
+        return False
+    if isinstance(given, cached):
         return given
     if given is True:
         return cached()

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql.expression import FromClause
 
 from rowstamp._sqlalchemy import is_server_side, load_options
-from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.reads import ReadAnalysis, analyse_text, dependencies
-from rowstamp.analysis.schema import fingerprint
-from rowstamp.core import Policy
+from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.errors import CorruptEntry, UncacheableValue
 from rowstamp.keys import entry_key
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.isolation import in_driver_transaction, snapshot_view
-from rowstamp.orm.option import cached, requested
+from rowstamp.orm.option import requested
 from rowstamp.orm.replay import ReplayCursor, decode_result, encode_result
+from rowstamp.orm.shape import Shape
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.protocol import Hit, SnapshotView, Ticket
 
@@ -34,7 +31,6 @@ __all__ = [
     "lookup",
     "prepare",
     "serve_or_fill",
-    "wanted_policy",
 ]
 
 PREPARED: Final = "_rowstamp"
@@ -71,16 +67,28 @@ class Execution:
     values: Mapping[str, Any]
     options: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, context: Any) -> Execution:
+        """Return what an execution context of a compiled statement is about to send."""
+        return cls(
+            context.invoked_statement,
+            context.compiled,
+            context.statement,
+            context.parameters[0],
+            context.compiled_parameters[0],
+            context.execution_options,
+        )
+
     @property
     def translate(self) -> Mapping[Any, Any] | None:
         """The ``schema_translate_map`` in force."""
         return self.options.get("schema_translate_map")
 
-    def analysis(self, attachment: Attachment) -> ReadAnalysis:
-        """Return what the statement's shape says."""
+    def shape(self, attachment: Attachment) -> Shape:
+        """Return what is known of the statement's shape."""
         if self.compiled is None or self.compiled.isplaintext:
-            return analyse_text(self.sql, attachment.dialect)
-        return attachment.reads(self.compiled, self.statement)
+            return attachment.text_shape(self.sql)
+        return attachment.shape(self.compiled, self.statement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +105,14 @@ class Prepared:
     Attributes:
         entry: the key of its entry.
         dependencies: what its result depends on.
+        stamps: the names of the stamps of its dependencies.
         ttl: how long the result may live, in seconds.
         ticket: the right to fill it, once a lookup has missed.
     """
 
     entry: bytes
     dependencies: tuple[Dependency, ...]
+    stamps: list[bytes]
     ttl: float
     ticket: Ticket | None = None
 
@@ -117,36 +127,20 @@ def prepare(attachment: Attachment, execution: Execution) -> Prepared | Bypass |
     core = attachment.core
     if option is False or (option is None and not core.policies):
         return None
-    analysis = execution.analysis(attachment)
-    policy = None if isinstance(option, cached) else wanted_policy(core.policies, analysis)
-    if option is None and policy is None:
-        return None
-    reason = _reason_against(attachment, execution, analysis)
+    shape = execution.shape(attachment)
+    if option is None:
+        option = shape.policy_option(core.policies)
+        if option is None:
+            return None
+    reason = _reason_against(attachment, execution, shape.analysis)
     if reason is not None:
         return Bypass(reason)
-    ttl = option.ttl if isinstance(option, cached) else policy.ttl if policy is not None else None
-    tags = option.tags if isinstance(option, cached) else ()
-    vary = option.vary if isinstance(option, cached) else None
-    found = _dependencies(attachment, execution, analysis, tags)
     try:
-        entry = _entry(attachment, execution, analysis, vary)
+        entry = _entry(attachment, execution, shape, option.vary)
     except UncacheableValue as exc:
         return Bypass(f"a parameter cannot be part of a key: {exc.reason}")
-    return Prepared(entry, found, ttl or core.config.ttl)
-
-
-def wanted_policy(policies: Mapping[tuple[str | None, str], Policy], analysis: ReadAnalysis) -> Policy | None:
-    """Return the policy for a statement all of whose tables have one; the shortest time to live wins."""
-    if not analysis.reads:
-        return None
-    ttls: list[float] = []
-    for read in analysis.reads:
-        policy = policies.get(read.table if isinstance(read.table, tuple) else table_key(read.table))
-        if policy is None:
-            return None
-        if policy.ttl is not None:
-            ttls.append(policy.ttl)
-    return Policy(min(ttls, default=None))
+    found, stamps = shape.dependencies(execution.values, execution.translate, option.tags)
+    return Prepared(entry, found, stamps, option.ttl or core.config.ttl)
 
 
 def _reason_against(attachment: Attachment, execution: Execution, analysis: ReadAnalysis) -> str | None:
@@ -163,25 +157,11 @@ def _reason_against(attachment: Attachment, execution: Execution, analysis: Read
     return analysis.refused
 
 
-def _dependencies(
-    attachment: Attachment, execution: Execution, analysis: ReadAnalysis, tags: tuple[str, ...]
-) -> tuple[Dependency, ...]:
-    found = dependencies(
-        analysis,
-        execution.values,
-        scope=attachment.scope,
-        dialect=attachment.dialect,
-        translate=execution.translate,
-    )
-    return (Dependency.everything(), *found, *(Dependency.tag(tag) for tag in tags))
-
-
-def _entry(attachment: Attachment, execution: Execution, analysis: ReadAnalysis, vary: object) -> bytes:
+def _entry(attachment: Attachment, execution: Execution, shape: Shape, vary: object) -> bytes:
     config = attachment.core.config
-    fingerprints = [fingerprint(read.table) for read in analysis.reads if isinstance(read.table, FromClause)]
     return entry_key(
         config.namespace,
-        [*attachment.identity(execution.translate), *fingerprints],
+        (attachment.identity(execution.translate), shape.fingerprint),
         execution.sql,
         _plain(execution.parameters),
         vary=(vary, config.vary() if config.vary is not None else None),
@@ -213,22 +193,22 @@ def lookup(
             return Bypass(f"connection state: {state.altered}")
         if state.manual:
             return Bypass("transaction begun by SQL text")
-        if state.meets(list(prepared.dependencies), attachment):
+        if state.meets(prepared.dependencies, attachment):
             return Bypass("own writes")
     return _look(attachment, prepared, view)
 
 
 def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> ReplayCursor | Prepared:
     core = attachment.core
-    outcome = core.lookup(prepared.entry, prepared.dependencies, serve=view.may_serve)
+    outcome = core.lookup(prepared.entry, prepared.stamps, serve=view.may_serve)
     if isinstance(outcome, Hit):
         try:
             return decode_result(outcome.body)
         except CorruptEntry:
             core.counters.count("corrupt")
-            outcome = core.lookup(prepared.entry, prepared.dependencies, serve=False)
+            outcome = core.lookup(prepared.entry, prepared.stamps, serve=False)
     ticket = None if isinstance(outcome, Hit) else outcome.ticket
-    return Prepared(prepared.entry, prepared.dependencies, prepared.ttl, ticket)
+    return replace(prepared, ticket=ticket)
 
 
 # ------------------------------------------------------------------------------------------- on a connection
@@ -250,13 +230,14 @@ def serve_or_fill(
         Whether the statement was executed or needs no execution.
     """
     marker = context.execution_options.get(PREPARED)
-    if marker is Marker.SKIP or (marker is None and not attachment.serves):
+    if marker is Marker.SKIP or (marker is None and not attachment.serves) or not attachment.core.enabled:
         return False
     decision = prepare(attachment, execution)
     if decision is None:
         return False
     state = state_of(connection.connection)
     view = _observe(attachment, connection, state)
+    found: ReplayCursor | Prepared | Bypass
     if isinstance(marker, Prepared):
         found = _confirm(marker, decision, state, view, attachment)
     elif isinstance(decision, Bypass):
@@ -296,8 +277,8 @@ def _confirm(
         return decision
     if decision.entry != marker.entry:
         return Bypass("the statement was rewritten on its way")
-    if not view.may_fill or state.altered or state.manual or state.meets(list(marker.dependencies), attachment):
-        return Prepared(marker.entry, marker.dependencies, marker.ttl)
+    if not view.may_fill or state.altered or state.manual or state.meets(marker.dependencies, attachment):
+        return replace(marker, ticket=None)
     return marker
 
 

@@ -6,13 +6,14 @@ hit is what the miss was: entities, identity map, eager loads, row names, result
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 from rowstamp.codec import decode, decode_rows, encode, encode_rows
 from rowstamp.errors import CorruptEntry
 
-__all__ = ["ReplayConnection", "ReplayCursor", "decode_result", "encode_result"]
+__all__ = ["REPLAY_CONNECTION", "ReplayConnection", "ReplayCursor", "decode_result", "encode_result"]
 
 Description = Sequence[Sequence[Any]]
 
@@ -68,10 +69,7 @@ class ReplayConnection:
     is_valid = True
     is_detached = False
     dbapi_connection = driver_connection = None
-
-    def __init__(self) -> None:
-        self.info: dict[Any, Any] = {}
-        self.record_info: dict[Any, Any] = {}
+    info: ClassVar[Mapping[Any, Any]] = MappingProxyType({})
 
     def cursor(self, *_args: Any, **_kwargs: Any) -> ReplayCursor:
         """Return a cursor that has no rows yet."""
@@ -79,6 +77,10 @@ class ReplayConnection:
 
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""
+
+
+REPLAY_CONNECTION: Final = ReplayConnection()
+"""One serves all: it has no state."""
 
 
 def encode_result(description: Description, rows: Sequence[Sequence[Any]], rowcount: int) -> bytes:

@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, Result
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import ORMExecuteState, Session
 
@@ -34,8 +34,8 @@ from rowstamp._sqlalchemy import (
 from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION, cached
-from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, lookup, prepare
-from rowstamp.orm.replay import ReplayConnection, ReplayCursor
+from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, Prepared, lookup, prepare
+from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
 from rowstamp.orm.transaction import TransactionState, state_of
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class _ConnectionHook:
 
 
 def _serves(attachment: Attachment, session: Session) -> bool:
+    if not attachment.core.enabled:
+        return False
     asked: Core | None = session.info.get(SESSION_CACHE)
     return attachment.serves if asked is None else asked is attachment.core
 
@@ -79,7 +81,7 @@ class _ReadConnection(StandInConnection):
     """What a session executes a statement on that may be served from the cache."""
 
     def __init__(self, engine: Engine, session: Session, attachment: Attachment) -> None:
-        super().__init__(engine, ReplayConnection())
+        super().__init__(engine, REPLAY_CONNECTION)
         self._session = session
         self._attachment = attachment
 
@@ -88,20 +90,17 @@ class _ReadConnection(StandInConnection):
         options = execution_options or {}
         marker: Any = Marker.ASK
         if is_user_select(statement) and not may_rewrite(self.engine):
-            found = self._attempt(statement, distill(parameters), options)
-            if not isinstance(found, Marker) and found is not None and hasattr(found, "all"):
-                return found
-            marker = found
+            marker = self._attempt(statement, distill(parameters), options)
+            if isinstance(marker, Result):
+                return marker  # pyright: ignore[reportUnknownVariableType]
         real = original_connection_for_bind(self._session, self.engine)
-        if marker is not None:
-            options = {**options, PREPARED: marker}
-        return real.execute(statement, parameters, execution_options=options)
+        return real.execute(statement, parameters, execution_options={**options, PREPARED: marker})
 
     def scalar(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Return the first column of the first row."""
         return self.execute(statement, parameters, execution_options=execution_options).scalar()
 
-    def _attempt(self, statement: Any, parameters: Any, given: Any) -> Any:
+    def _attempt(self, statement: Any, parameters: Any, given: Any) -> Result[Any] | Prepared | Marker:
         """Return a result from the cache, or what to tell the real connection."""
         attachment = self._attachment
         if len(parameters) > 1:
@@ -111,17 +110,10 @@ class _ReadConnection(StandInConnection):
         if view is None:
             return Marker.ASK
         options = merged_options(statement, self.get_execution_options(), given)
-        compilation = compile_statement(statement, self.engine, parameters, options)
-        context = execution_context(compilation, self, self._dbapi_connection, options)
-        execution = Execution(
-            statement,
-            compilation.compiled,
-            context.statement,
-            context.parameters[0],
-            context.compiled_parameters[0],
-            options,
-        )
-        prepared = prepare(attachment, execution)
+        context = self._context(statement, parameters, options)
+        if context is None:
+            return Marker.SKIP
+        prepared = prepare(attachment, Execution.of(context))
         if prepared is None:
             return Marker.SKIP
         found = prepared if isinstance(prepared, Bypass) else lookup(attachment, prepared, _state(existing), view)
@@ -132,6 +124,14 @@ class _ReadConnection(StandInConnection):
             context.cursor = found
             return result_of(context)
         return found
+
+    def _context(self, statement: Any, parameters: Any, options: Any) -> Any:
+        """Return the execution context, or ``None`` when there is none to be had: the database will say why."""
+        try:
+            compilation = compile_statement(statement, self.engine, parameters, options)
+            return execution_context(compilation, self, REPLAY_CONNECTION, options)
+        except Exception:  # noqa: BLE001 - a statement that cannot be compiled or bound fails where it always did
+            return None
 
 
 def _state(connection: Connection | None) -> TransactionState | None:

@@ -94,9 +94,7 @@ def _mapper(model: object) -> Mapper[Any]:
     return mapper
 
 
-def effects_of(
-    target: object, values: Mapping[str, object], scopes: Iterable[tuple[str, Dialect]]
-) -> set[Dependency]:
+def effects_of(target: object, values: Mapping[str, object], scopes: Iterable[tuple[str, Dialect]]) -> set[Dependency]:
     """Return what ``invalidate(target, **values)`` touches in each attached database.
 
     Args:
@@ -123,14 +121,19 @@ def effects_of(
 
 
 def _from_condition(condition: ColumnElement[Any]) -> tuple[dict[Column[Any], object], list[Table]]:
-    columns = [part for part in iterate(condition) if isinstance(part, Column)]
-    tables = {column.table: None for column in columns if isinstance(column.table, Table)}
+    parts: list[Any] = list(iterate(condition))
+    tables: dict[Table, None] = {}
+    for part in parts:
+        table: Any = part.table if isinstance(part, Column) else None
+        if isinstance(table, Table):
+            tables[table] = None
     if not tables:
         msg = f"the condition {condition} names no column of a table: write one such as Product.category_id == 7"
         raise ConfigurationError(msg)
     known: dict[Column[Any], object] = {}
-    parts = condition.clauses if isinstance(condition, BooleanClauseList) and condition.operator is operators.and_ else [condition]
-    for part in parts:
+    both = isinstance(condition, BooleanClauseList) and condition.operator is operators.and_
+    conditions: list[Any] = list(condition.clauses) if both else [condition]
+    for part in conditions:
         if not (isinstance(part, BinaryExpression) and part.operator is operators.eq):
             continue
         if isinstance(part.left, Column) and isinstance(part.right, BindParameter):
@@ -139,7 +142,8 @@ def _from_condition(condition: ColumnElement[Any]) -> tuple[dict[Column[Any], ob
 
 
 def _base(column: Column[Any]) -> Column[Any]:
-    return column.table.c[column.key] if isinstance(column.table, Table) else column
+    table: Any = column.table
+    return table.c[column.key] if isinstance(table, Table) else column
 
 
 def _from_attributes(target: object, values: Mapping[str, object]) -> dict[Column[Any], object]:
@@ -176,8 +180,6 @@ def _table_effects(table: Table, known: Mapping[Column[Any], object], scope: str
             if all(column in known for column in columns):
                 value = key_value(columns, dialect, [known[column] for column in columns])
             found.add(
-                Dependency.unknown_rows(scope, name, key)
-                if value is None
-                else Dependency.rows(scope, name, key, value)
+                Dependency.unknown_rows(scope, name, key) if value is None else Dependency.rows(scope, name, key, value)
             )
     return found

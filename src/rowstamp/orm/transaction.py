@@ -11,7 +11,7 @@ session.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ class TransactionState:
         if len(self.effects) > EFFECT_LIMIT:
             self.effects = {_widened(effect) for effect in self.effects}
 
-    def meets(self, dependencies: list[Dependency], attachment: Attachment) -> bool:
+    def meets(self, dependencies: Iterable[Dependency], attachment: Attachment) -> bool:
         """Whether a read would see what this transaction has written and not committed."""
         if not (self.effects or self.inserts):
             return False

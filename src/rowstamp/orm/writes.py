@@ -129,7 +129,9 @@ def note_ddl(attachment: Attachment, connection: Connection, context: Any, sql: 
     state = state_of(connection.connection)
     if any("TEMP" in str(prefix).upper() for prefix in table.info.get("prefixes", ()) or _prefixes(table)):
         state.altered = f"temporary table {table.name}"
-    found = wide_effects(schema_of(table, context.execution_options.get("schema_translate_map")), table.name, attachment.scope)
+    found = wide_effects(
+        schema_of(table, context.execution_options.get("schema_translate_map")), table.name, attachment.scope
+    )
     alone = not state.manual and autocommits(attachment, connection, _verb(sql))
     return _note_definition(attachment, state, found, execute, alone=alone, defines=True)
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from rowstamp.protocol import Commit, Hit, Read, SnapshotView, Touch
-from rowstamp.testing._states import ActorState, Keys, Node, State, fresh_tokens, writer_name
+from rowstamp.testing._states import ActorState, Keys, Node, State, fresh_tokens, writer_name, writer_of
 from rowstamp.testing.actors import Answer, Config, Flows, Invalidator, Reader, Served, Stage, Writer
 from rowstamp.testing.model_database import (
     Change,
@@ -66,12 +66,14 @@ class Event(NamedTuple):
         kind: what.
         actor: whom it concerns; for evictions the number of the entry or stamp.
         answer: what becomes of a COMMIT.
-        stamp: whose hold expires.
+        task: the number of the transaction, for what befalls one that is over.
+        stamp: the stamp whose hold expires.
     """
 
     kind: Kind
     actor: int
     answer: Answer = Answer.DONE
+    task: int = 0
     stamp: int = 0
 
 
@@ -138,7 +140,6 @@ class Machine:
         self._keys = Keys(config)
         self._names = config.names
         self._isolation = tuple(a.isolation if isinstance(a, Reader) else None for a in config.actors)
-        self._writers = {writer_name(index): index for index in range(len(config.actors))}
         self._resumed: dict[object, _Resumed] = {}
         self._fresh_needed: dict[object, int] = {}
         self._probed: dict[object, Versions | None] = {}
@@ -168,9 +169,9 @@ class Machine:
                     return None
                 entry = reads[number]
                 return Stage("read", (entry, self.config.entries[entry], _view(isolation, snapshot)))
-            case Writer(stamps, updates):
+            case Writer(stamps, transactions, updates):
                 stage = "update" if updates else "write"
-                return None if task else Stage(stage, (stamps, writer_name(index)))
+                return None if task == transactions else Stage(stage, (stamps, writer_name(index, task)))
             case Invalidator(stamps):
                 return None if task else Stage("change", (stamps,))
 
@@ -185,8 +186,7 @@ class Machine:
                 events.extend(Event(Kind.STEP, index, answer) for answer in Answer if answer in config.answers)
             elif node.request is not None:
                 events.append(Event(Kind.STEP, index))
-            if node.actor.in_doubt:
-                events.append(Event(Kind.LATE, index))
+            events.extend(Event(Kind.LATE, index, task=writer_of(name)[1]) for name, _ in node.actor.in_doubt)
             if config.crashes and self._may_crash(index, node):
                 events.append(Event(Kind.CRASH, index))
         events.extend(self._expiries(state))
@@ -204,9 +204,9 @@ class Machine:
     def _expiries(self, state: State) -> Iterator[Event]:
         for stamp, cell in enumerate(state.store.cells):
             for holder in cell.holders:
-                index = self._writers[holder]
-                if self.config.lapses or state.actors[index].request is None:
-                    yield Event(Kind.EXPIRE, index, stamp=stamp)
+                index, task = writer_of(holder)
+                if self.config.lapses or not _under_way(state.actors[index], task):
+                    yield Event(Kind.EXPIRE, index, task=task, stamp=stamp)
 
     def _evictions(self, state: State) -> Iterator[Event]:
         for entry, blob in enumerate(state.store.entries):
@@ -223,14 +223,19 @@ class Machine:
                 node = state.actors[event.actor]
                 verb = event.answer.value if type(node.request) is Commit else node.verb
                 return f"{self._names[event.actor]}:{verb}"
-            case Kind.LATE | Kind.CRASH:
-                return f"{self._names[event.actor]}:{event.kind.value}"
+            case Kind.CRASH:
+                return f"{self._names[event.actor]}:crash"
+            case Kind.LATE:
+                return f"{self._transaction(event)}:late"
             case Kind.EXPIRE:
-                return f"expire:{self._names[event.actor]}:s{event.stamp}"
+                return f"expire:{self._transaction(event)}:s{event.stamp}"
             case Kind.EVICT_ENTRY:
                 return f"evict:e{event.actor}"
             case Kind.EVICT_STAMP:
                 return f"evict:s{event.actor}"
+
+    def _transaction(self, event: Event) -> str:
+        return f"{self._names[event.actor]}.{event.task}" if event.task else self._names[event.actor]
 
     # ------------------------------------------------------------------------------------------ the steps
 
@@ -240,10 +245,10 @@ class Machine:
             case Kind.STEP:
                 return self._step(state, event)
             case Kind.LATE:
-                return Step(self._late(state, event.actor))
+                return Step(self._late(state, event))
             case Kind.CRASH:
                 actor = state.actors[event.actor].actor
-                dead = ActorState(actor.task, None, crashed=True)
+                dead = ActorState(actor.task, None, crashed=True, in_doubt=actor.in_doubt)
                 return Step(state.with_actor(event.actor, self._keys.node(dead, None)))
             case Kind.EXPIRE:
                 return Step(self._expire(state, event))
@@ -255,14 +260,20 @@ class Machine:
     def _expire(self, state: State, event: Event) -> State:
         """End a hold. A dead or finished writer's transaction ends before its hold does, a live one's need not."""
         node = state.actors[event.actor]
-        state = state._replace(store=self._store.expire(state.store, event.stamp, writer_name(event.actor)))
-        changed = node.actor._replace(in_doubt=(), lapsed=node.request is not None)
+        name = writer_name(event.actor, event.task)
+        state = state._replace(store=self._store.expire(state.store, event.stamp, name))
+        if _under_way(node, event.task):
+            changed = node.actor._replace(lapsed=True)
+        else:
+            changed = node.actor._replace(in_doubt=_settled(node, name))
         return state.with_actor(event.actor, self._keys.node(changed, node.request))
 
-    def _late(self, state: State, index: int) -> State:
-        node = state.actors[index]
-        state = state._replace(database=state.database.commit(node.actor.in_doubt))
-        return state.with_actor(index, self._keys.node(node.actor._replace(in_doubt=()), node.request))
+    def _late(self, state: State, event: Event) -> State:
+        node = state.actors[event.actor]
+        name = writer_name(event.actor, event.task)
+        state = state._replace(database=state.database.commit(dict(node.actor.in_doubt)[name]))
+        changed = node.actor._replace(in_doubt=_settled(node, name))
+        return state.with_actor(event.actor, self._keys.node(changed, node.request))
 
     def _step(self, state: State, event: Event) -> Step:
         node = state.actors[event.actor]
@@ -284,10 +295,10 @@ class Machine:
         if event.answer in {Answer.DONE, Answer.LOST}:
             state = state._replace(database=state.database.commit(writer.stamps))
         node = state.actors[event.actor]
-        after = node.actor._replace(
-            committed=event.answer is not Answer.FAILED,
-            in_doubt=writer.stamps if event.answer is Answer.IN_DOUBT else (),
-        )
+        after = node.actor._replace(committed=event.answer is not Answer.FAILED)
+        if event.answer is Answer.IN_DOUBT:
+            name = writer_name(event.actor, after.task)
+            after = after._replace(in_doubt=(*after.in_doubt, (name, writer.stamps)))
         state = state.with_actor(event.actor, self._keys.node(after, node.request))
         return self._resume(state, event.actor, _REPLIES[event.answer])
 
@@ -373,7 +384,7 @@ class Machine:
                     served = outcome
                     actor = self._remember(index, actor, outcome)
                 stage = self._task(index, actor.task + 1, actor.snapshot)
-                actor = actor._replace(task=actor.task + 1, stage=stage)
+                actor = actor._replace(task=actor.task + 1, stage=stage, lapsed=False, committed=False)
             actor = actor._replace(replies=(), given=(), floor=None)
         finished = ActorState(actor.task, None, in_doubt=actor.in_doubt)
         return _Resumed(self._keys.node(finished, None), served)
@@ -472,6 +483,16 @@ def _view(isolation: Isolation, snapshot: Versions | None) -> SnapshotView:
     if isolation is Isolation.READ_COMMITTED:
         return SnapshotView.PER_STATEMENT
     return SnapshotView.AHEAD if snapshot is None else SnapshotView.TAKEN
+
+
+def _under_way(node: Node, task: int) -> bool:
+    """Whether a writer lives and is at this transaction."""
+    return node.request is not None and node.actor.task == task
+
+
+def _settled(node: Node, name: bytes) -> tuple[tuple[bytes, tuple[int, ...]], ...]:
+    """The transactions in doubt without this one."""
+    return tuple(doubt for doubt in node.actor.in_doubt if doubt[0] != name)
 
 
 def _exposed(state: State) -> bool:

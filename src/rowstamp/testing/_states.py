@@ -20,7 +20,7 @@ from rowstamp.testing.actors import Config, Stage
 from rowstamp.testing.model_database import Database, Versions
 from rowstamp.testing.model_store import StoreState
 
-__all__ = ["ActorState", "Keys", "Node", "State", "fresh_tokens", "writer_name"]
+__all__ = ["ActorState", "Keys", "Node", "State", "fresh_tokens", "writer_name", "writer_of"]
 
 _TOKEN = b"token:"
 _WRITER = b"writer"
@@ -31,7 +31,7 @@ class ActorState(NamedTuple):
     """Where an actor is.
 
     Attributes:
-        task: the number of the read it is at; beyond the last one it has finished.
+        task: the number of the read or transaction it is at; beyond the last one it has finished.
         stage: the stage it is in, ``None`` when it has finished or crashed.
         replies: what the stage has been sent so far.
         given: the tokens the stage has made so far.
@@ -40,9 +40,9 @@ class ActorState(NamedTuple):
         snapshot: under REPEATABLE READ the versions its transaction sees, once it has a snapshot.
         served: under REPEATABLE READ what the cache has served before there was one, as pairs of row and version.
         crashed: whether it is dead.
-        lapsed: whether one of its holds expired while it lived.
-        committed: whether its transaction is, or may be, committed.
-        in_doubt: the rows of a COMMIT that may still become visible.
+        lapsed: whether a hold of its present transaction has expired while it lives.
+        committed: whether its present transaction is, or may be, committed.
+        in_doubt: the transactions that may still become visible, each by the writer's name in it and its rows.
     """
 
     task: int
@@ -56,7 +56,7 @@ class ActorState(NamedTuple):
     crashed: bool = False
     lapsed: bool = False
     committed: bool = False
-    in_doubt: tuple[int, ...] = ()
+    in_doubt: tuple[tuple[bytes, tuple[int, ...]], ...] = ()
 
 
 class Node:
@@ -100,9 +100,16 @@ def _verb(operation: type[object]) -> str:
     return _VERBS.get(operation.__name__, operation.__name__.lower())
 
 
-def writer_name(index: int) -> bytes:
-    """Return the name under which an actor holds stamps."""
-    return _WRITER + str(index).encode().rjust(DIGEST_SIZE - len(_WRITER), b"0")
+def writer_name(index: int, task: int) -> bytes:
+    """Return the name under which an actor holds stamps in its transaction of this number."""
+    return _WRITER + f"{index}.{task}".encode().rjust(DIGEST_SIZE - len(_WRITER), b"0")
+
+
+@lru_cache(maxsize=1024)
+def writer_of(name: bytes) -> tuple[int, int]:
+    """Return the numbers of the actor and of the transaction that :func:`writer_name` was given."""
+    index, task = name[len(_WRITER) :].decode().split(".")
+    return int(index), int(task)
 
 
 @lru_cache(maxsize=1024)
@@ -152,7 +159,11 @@ def _abstract(value: object, names: list[bytes]) -> object:
 
 
 class Keys:
-    """Makes the keys by which states are told apart."""
+    """Makes the keys by which states are told apart.
+
+    Of states with one key each is the other with names exchanged and alike actors exchanged: all that a name is linked to
+    is in the key. The reverse need not be true (ties are broken as they come), and costs no more than a state visited twice.
+    """
 
     def __init__(self, config: Config) -> None:
         self._shapes: dict[object, int] = {}

@@ -74,14 +74,16 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Commits one transaction that touches what these stamps stand for.
+    """Commits transactions that touch what these stamps stand for.
 
     Attributes:
         stamps: the numbers of the stamps.
+        transactions: how many, one after the other.
         updates: whether its UPDATE before the hold is a step of its own. Nobody sees it, so that it only multiplies orders.
     """
 
     stamps: tuple[int, ...] = (0,)
+    transactions: int = 1
     updates: bool = False
 
 

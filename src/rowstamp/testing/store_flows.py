@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ A, B = digest("stamp a"), digest("stamp b")
 ANN = digest("writer ann")
 
 _THREADS = 4
-_ROUNDS = 150
+_ROUNDS = 600
 
 
 def ticket_of(outcome: Hit | Miss) -> Ticket:
@@ -268,14 +269,20 @@ class PressureContract(StoreHarness):
     def in_threads(self, work: Callable[[int], None]) -> None:
         """Run the work in several threads that begin together, and raise what any of them raised."""
         begin = threading.Barrier(_THREADS)
+        interval = sys.getswitchinterval()
 
         def together(thread: int) -> None:
             begin.wait()
             work(thread)
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for future in [pool.submit(together, thread) for thread in range(_THREADS)]:
-                future.result()
+        # Python lets a thread run for 5 ms, as long as the whole test: threads would follow each other, not meet.
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                for future in [pool.submit(together, thread) for thread in range(_THREADS)]:
+                    future.result()
+        finally:
+            sys.setswitchinterval(interval)
 
     def test_any_sequence_of_operations_agrees_with_the_model(self) -> None:
         """After any operations in any order the store answers as a few dictionaries do."""

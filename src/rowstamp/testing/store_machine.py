@@ -91,8 +91,10 @@ def store_state_machine(
         time: whether it can; if not, no time passes, and ``unit`` has to be long enough that nothing ends.
         unit: seconds of the store's time in one second of the machine.
         lossy: whether the store may lose entries and unheld stamps, as it may when it is full.
-        largest: the size of the largest blob that is put, in bytes.
+        largest: the size of the largest blob that is put, in bytes; three of its thirds must fill a lossy store.
     """
+
+    sizes = st.sampled_from([0, 1, largest // 3, largest])
 
     class StoreMachine(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -127,12 +129,22 @@ def store_state_machine(
             for stamp, state in zip(stamps, snapshot.stamps, strict=True):
                 self.accept(stamp, state)
 
-        @rule(entry=st.sampled_from(_ENTRIES), size=st.integers(0, largest), ttl=_LIVES)
+        @rule(
+            entry=st.sampled_from(_ENTRIES),
+            size=sizes,
+            ttl=_LIVES,
+        )
         def put(self, entry: bytes, size: int, ttl: float) -> None:
             self.minted += 1
             blob = digest(f"blob {self.minted}") + bytes(size)
             self.store.put(entry, blob, ttl * unit)
             self.model.entries[entry] = (blob, self.model.now + ttl)
+
+        @precondition(lambda _: lossy)
+        @rule()
+        def press(self) -> None:
+            for number in range(6):
+                self.store.put(digest(f"filler {number}"), bytes(largest // 3), 60 * unit)
 
         @rule(entry=st.sampled_from(_ENTRIES))
         def delete(self, entry: bytes) -> None:

@@ -1,0 +1,238 @@
+"""The semi-private names of SQLAlchemy that rowstamp relies on mean what it thinks they mean.
+
+When one of these fails after an upgrade of SQLAlchemy, mend ``rowstamp/_sqlalchemy.py`` before anything else.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Engine,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    join,
+    select,
+    text,
+    update,
+    util,
+)
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ColumnElement
+
+from rowstamp import _sqlalchemy as internals
+from rowstamp.orm.option import cached
+from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
+
+metadata = MetaData()
+parent = Table("parent", metadata, Column("id", Integer, primary_key=True), Column("name", String))
+child = Table("child", metadata, Column("id", Integer, primary_key=True), Column("parent_id", ForeignKey("parent.id")))
+
+
+class Base(DeclarativeBase):
+    """The base of this module's models."""
+
+
+class Thing(Base):
+    """A mapped class."""
+
+    __tablename__ = "thing"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+class Custom(ColumnElement[int]):
+    """A construct that ``@compiles`` renders."""
+
+    inherit_cache = True
+
+
+@compiles(Custom)
+def _render(_element: Custom, _compiler: Any, **_kw: Any) -> str:
+    return "42"
+
+
+@pytest.fixture
+def engine() -> Any:
+    """Yield an engine with the tables of this module."""
+    made = create_engine("sqlite://")
+    metadata.create_all(made)
+    Base.metadata.create_all(made)
+    yield made
+    made.dispose()
+
+
+def test_the_greenlet_bridge_has_one_of_its_two_names() -> None:
+    """``await_only`` was renamed ``await_`` in 2.1."""
+    assert callable(getattr(util, "await_", None) or util.await_only)
+
+
+def test_statement_parts_are_where_they_are_looked_for() -> None:
+    """WHERE, options, execution options and locks are read from the statement."""
+    statement = select(parent).where(parent.c.id == 1, parent.c.name == "a").options(cached()).with_for_update()
+    statement = statement.execution_options(answer=42)
+    assert len(internals.where_criteria(statement)) == 2
+    assert [type(option) for option in internals.with_options(statement)] == [cached]
+    assert internals.statement_execution_options(statement)["answer"] == 42
+    assert internals.locks_rows(statement)
+    assert not internals.locks_rows(select(parent))
+
+
+def test_text_takes_options() -> None:
+    """``text()`` carries ``cached(...)`` as selects do."""
+    assert internals.with_options(text("SELECT 1").options(cached()))
+
+
+def test_tables_below_a_join_are_both_tables() -> None:
+    """The target of a multi-table UPDATE is a join."""
+    assert set(internals.tables_below(join(parent, child))) == {parent, child}
+
+
+def test_custom_constructs_are_recognised() -> None:
+    """``@compiles`` leaves a mark on the class."""
+    assert internals.is_custom_construct(Custom())
+    assert not internals.is_custom_construct(parent.c.id)
+
+
+def test_the_compiler_asks_for_each_select_body() -> None:
+    """The hook into the rendering of SELECT has the parameters it is expected to have."""
+    names = list(inspect.signature(SQLCompiler._compose_select_body).parameters)
+    assert names[:6] == ["self", "text", "select", "compile_state", "inner_columns", "froms"]
+    assert "asfrom" in inspect.signature(SQLCompiler.visit_table).parameters
+
+
+def test_dml_is_read_from_its_compiled_form(engine: Engine) -> None:
+    """Target, changed columns, several rows and upserts are told apart."""
+    compiled = update(parent).where(parent.c.id == 1).values(name="b").compile(engine)
+    assert internals.dml_statement(compiled).table is parent
+    changed = internals.changed_columns(internals.dml_statement(compiled))
+    assert [getattr(column, "key", column) for column in changed] == ["name"]
+    assert internals.inserts_several(insert(parent).values([{"id": 1}, {"id": 2}]))
+    assert not internals.inserts_several(insert(parent).values(id=1))
+    assert internals.is_upsert(sqlite_insert(parent).values(id=1).on_conflict_do_nothing())
+    assert internals.is_upsert(insert(parent).prefix_with("OR REPLACE"))
+    assert not internals.is_upsert(insert(parent))
+
+
+def test_ordered_values_count_as_changed() -> None:
+    """``ordered_values`` keeps what it sets elsewhere than ``values`` does."""
+    changed = internals.changed_columns(update(parent).ordered_values((parent.c.id, 5), (parent.c.name, "x")))
+    assert {getattr(column, "key", column) for column in changed} == {"id", "name"}
+
+
+def test_inserted_keys_are_known_after_the_execution(engine: Engine) -> None:
+    """The context of an executed INSERT knows the key that the database gave."""
+    contexts: list[Any] = []
+    event.listen(engine, "after_cursor_execute", lambda _c, _cur, _s, _p, context, _m: contexts.append(context))
+    with engine.begin() as connection:
+        connection.execute(insert(parent).values(name="a"))
+        assert internals.inserted_keys(contexts[-1]) == [(1,)]
+
+
+def test_a_compiled_statement_and_its_context_can_be_made_without_a_connection(engine: Engine) -> None:
+    """SQL and parameters come out as they would be sent, through the engine's own compiled cache."""
+    statement = select(parent).where(parent.c.id.in_([1, 2]))
+    options = internals.merged_options(statement, {}, {})
+    compilation = internals.compile_statement(statement, engine, (), options)
+    stand_in = internals.StandInConnection(engine, REPLAY_CONNECTION)
+    context = internals.execution_context(compilation, stand_in, REPLAY_CONNECTION, options)
+    assert context.statement.endswith("IN (?, ?)")
+    assert tuple(context.parameters[0]) == (1, 2)
+    context.cursor = ReplayCursor([(7, "x")], [("id", *[None] * 6), ("name", *[None] * 6)])
+    assert internals.result_of(context).all() == [(7, "x")]
+    again = internals.compile_statement(select(parent).where(parent.c.id.in_([3])), engine, (), options)
+    assert again.compiled is compilation.compiled
+
+
+def test_rewriting_listeners_are_told_from_watching_ones(engine: Engine) -> None:
+    """Only ``retval=True`` listeners can change what is sent."""
+    event.listen(engine, "before_cursor_execute", lambda *_args: None)
+    assert not internals.may_rewrite(engine)
+    event.listen(engine, "before_cursor_execute", lambda _c, _cur, s, p, _ctx, _m: (s, p), retval=True)
+    assert internals.may_rewrite(engine)
+
+
+def test_before_execute_listeners_are_told_apart_too(engine: Engine) -> None:
+    """``before_execute`` may also change the statement."""
+    event.listen(engine, "before_execute", lambda *_args: None)
+    assert not internals.may_rewrite(engine)
+    event.listen(engine, "before_execute", lambda _c, e, m, p, _o: (e, m, p), retval=True)
+    assert internals.may_rewrite(engine)
+
+
+def test_the_default_isolation_level_is_known_after_the_first_connection() -> None:
+    """Before it nothing is known, and nothing is guessed."""
+    fresh = create_engine("sqlite://")
+    assert internals.default_isolation(fresh) is None
+    with fresh.connect():
+        assert internals.default_isolation(fresh) == "SERIALIZABLE"
+    fresh.dispose()
+
+
+def test_sessions_ask_for_statement_connections_where_the_hook_is(engine: Engine) -> None:
+    """Statements ask with the bind alone; ``session.connection()`` also names execution options."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    with Session(engine) as session:
+
+        def hook(*args: Any, **kw: Any) -> Any:
+            calls.append((args, kw))
+            return internals.original_connection_for_bind(session, *args, **kw)
+
+        internals.hook_connections(session, hook)
+        session.execute(select(Thing)).all()
+        session.connection()
+        session.execute(text("SELECT 1"))
+        assert internals.connection_hook(session) is hook
+        internals.unhook_connections(session)
+        assert internals.connection_hook(session) is None
+    assert calls == [((engine,), {}), ((engine,), {"execution_options": None}), ((engine,), {})]
+
+
+def test_flush_does_not_ask_the_hook(engine: Engine) -> None:
+    """Writes of the unit of work get their connection from the transaction itself."""
+    calls: list[Any] = []
+    with Session(engine) as session:
+        internals.hook_connections(session, lambda *args, **kw: calls.append((args, kw)))  # type: ignore[arg-type]
+        session.add(Thing(id=1, name="a"))
+        session.flush()
+    assert calls == []
+
+
+def test_session_connections_are_found_in_its_transaction(engine: Engine) -> None:
+    """A session that has asked for a connection has it; one that has not has none."""
+    with Session(engine) as session:
+        assert internals.session_connection(session, engine) is None
+        assert internals.session_connections(session) == []
+        connection = session.connection()
+        assert internals.session_connection(session, engine) is connection
+        assert internals.session_connections(session) == [connection]
+
+
+def test_load_options_tell_a_refresh(engine: Engine) -> None:
+    """``refresh`` and ``populate_existing`` are seen in the load options of the execution."""
+    seen: list[Any] = []
+    with Session(engine) as session:
+        session.add(Thing(id=1, name="a"))
+        session.commit()
+        event.listen(
+            session, "do_orm_execute", lambda state: seen.append(internals.load_options(state.execution_options))
+        )
+        thing = session.get(Thing, 1)
+        session.refresh(thing)
+        session.execute(select(Thing), execution_options={"populate_existing": True}).all()
+    assert [bool(options._is_user_refresh) for options in seen] == [False, True, False]
+    # What a refresh says besides differs between 2.0 and 2.1.
+    assert [bool(options._populate_existing) for options in seen][::2] == [False, True]
