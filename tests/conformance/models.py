@@ -212,13 +212,14 @@ class CardPayment(Payment):
 audit_log = Table(
     "audit_log",
     Base.metadata,
-    Column("id", uuid_type := Uuid(), primary_key=True),
+    Column("id", Uuid, primary_key=True),
     Column("message", String(100), nullable=False),
     Column("made", DateTime, server_default=func.current_timestamp()),
 )
 """A table that no class is mapped to."""
 
-assert uuid_type
+FREE_ID = 100
+"""Ids from here on belong to the scenarios; the database counts on from 1000."""
 
 _ROWS: Sequence[tuple[Any, list[dict[str, Any]]]] = [
     (Category, [
@@ -272,10 +273,6 @@ _ROWS: Sequence[tuple[Any, list[dict[str, Any]]]] = [
     (audit_log, [{"id": uuid.UUID(int=7), "message": "opened", "made": datetime.datetime(2020, 1, 1)}]),  # noqa: DTZ001
 ]  # fmt: skip
 
-FREE_ID = 100
-"""Ids from here on belong to the scenarios."""
-
-
 def build(connection: Connection) -> None:
     """Create the tables and their first rows."""
     Base.metadata.create_all(connection)
@@ -283,15 +280,12 @@ def build(connection: Connection) -> None:
         table: Any = target if isinstance(target, Table) else target.__table__
         connection.execute(insert(table), rows)
     if connection.dialect.name == "postgresql":
-        for table in Base.metadata.sorted_tables:
-            if "id" in table.c and table.c.id.autoincrement is not False and table is not audit_log:
-                connection.execute(
-                    text("SELECT setval(pg_get_serial_sequence(:name, 'id'), 100)"), {"name": table.name}
-                ) if _has_sequence(table) else None
+        for name in COUNTED:
+            connection.exec_driver_sql(f"SELECT setval('{name}_id_seq', 1000)")
 
 
-def _has_sequence(table: Table) -> bool:
-    return table.autoincrement_column is not None
+COUNTED = [table.name for table in Base.metadata.sorted_tables if table.autoincrement_column is not None]
+"""Tables whose keys PostgreSQL takes from a sequence."""
 
 
 def product(id_: int = FREE_ID, **values: Any) -> Product:

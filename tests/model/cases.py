@@ -153,12 +153,12 @@ DEEP: Final = (
         atomic=False,
     ),
     Config(
-        name="2 writers × 4 readers at both levels, crash anywhere, lost answers, expiry, eviction",
+        name="2 writers × 3 readers, REPEATABLE READ ahead with two reads and taken, crash anywhere, lost answers, eviction",
         writers=(W, W),
-        readers=(Reader((0, 0), RR), Reader((0,), RR, begun=True), R, R),
+        readers=(Reader((0, 0), RR), Reader((0,), RR, begun=True), R),
         crashes=True,
         answers=ALL_ANSWERS,
-        evictions=1,
+        evictions=None,
     ),
     Config(
         name="3 writers × 2 readers, holds of live writers expire, crash, lost answers, eviction of anything",

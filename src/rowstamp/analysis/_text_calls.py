@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ _RESERVED: Final = frozenset(
     """
     ALL AND AS BETWEEN CASE DISTINCT ELSE EXCEPT EXISTS FROM GROUP HAVING IN INTERSECT INTO JOIN LIMIT NOT ON OR RETURNING
     SELECT THEN TO UNION USING VALUES WHEN WHERE
-    """.split()
+    """.split()  # noqa: SIM905 - as a list it would fill pages
 )
 _NOT_CALLED: Final = {
     "postgres": _RESERVED | {"ANY", "ARRAY", "ILIKE", "LATERAL", "LIKE", "OFFSET", "ONLY", "ROW", "SOME", "SYMMETRIC"},
@@ -71,7 +72,7 @@ _ENDS_TABLES: Final = frozenset(
     """
     CONFLICT DUPLICATE EXCEPT FETCH FOR GROUP HAVING INTERSECT INTO LIMIT OFFSET ORDER RETURNING SELECT SET UNION VALUES WHEN
     WHERE WINDOW
-    """.split()
+    """.split()  # noqa: SIM905 - as a list it would fill pages
 )
 _FROM_INSIDE: Final = frozenset({"EXTRACT", "MID", "OVERLAY", "POSITION", "SUBSTR", "SUBSTRING", "TRIM"})
 
@@ -231,7 +232,7 @@ def _locks(tokens: Sequence[Token]) -> bool:
     words = [token.upper for token in tokens]
     return any(
         (word == "FOR" and after in {"UPDATE", "SHARE", "NO", "KEY"}) or (word == "LOCK" and after == "IN")
-        for word, after in zip(words, words[1:], strict=False)
+        for word, after in itertools.pairwise(words)
     )
 
 

@@ -26,18 +26,19 @@ _DEFINITIONS: Final = frozenset(
 )
 
 _END: Final = r"( (WORK|TRANSACTION))?( AND( NO)? CHAIN)?( (NO )?RELEASE)?"
-_TRANSACTION: Final = (
-    (
-        TextKind.BEGIN,
-        r"(BEGIN( (WORK|TRANSACTION|DEFERRED|IMMEDIATE|EXCLUSIVE))*|START TRANSACTION)"
-        r"( (ISOLATION LEVEL|READ|WRITE|ONLY|COMMITTED|UNCOMMITTED|REPEATABLE|SERIALIZABLE|(NOT )?DEFERRABLE"
-        r"|WITH CONSISTENT SNAPSHOT|,))*",
-    ),
-    (TextKind.COMMIT, rf"(COMMIT|END){_END}"),
-    (TextKind.ROLLBACK, rf"(ROLLBACK|ABORT){_END}"),
-    (TextKind.SAVEPOINT, r"SAVEPOINT \S+|RELEASE( SAVEPOINT)? \S+|ROLLBACK( (WORK|TRANSACTION))? TO( SAVEPOINT)? \S+"),
+_MODES: Final = (
+    r"( (ISOLATION LEVEL|READ|WRITE|ONLY|COMMITTED|UNCOMMITTED|REPEATABLE|SERIALIZABLE|(NOT )?DEFERRABLE"
+    r"|WITH CONSISTENT SNAPSHOT|,))*"
 )
-_TRANSACTIONS: Final = tuple((kind, re.compile(pattern)) for kind, pattern in _TRANSACTION)
+_TRANSACTIONS: Final = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        (TextKind.BEGIN, rf"(BEGIN( (WORK|TRANSACTION|DEFERRED|IMMEDIATE|EXCLUSIVE))*|START TRANSACTION){_MODES}"),
+        (TextKind.COMMIT, rf"(COMMIT|END){_END}"),
+        (TextKind.ROLLBACK, rf"(ROLLBACK|ABORT){_END}"),
+        (TextKind.SAVEPOINT, r"(SAVEPOINT|RELEASE( SAVEPOINT)?|ROLLBACK( (WORK|TRANSACTION))? TO( SAVEPOINT)?) \S+"),
+    )
+)
 
 _HARMLESS: Final = {
     "postgres": frozenset({

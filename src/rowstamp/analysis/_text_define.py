@@ -110,9 +110,8 @@ def _alter(cursor: Cursor) -> TextFacts:
     writes = {cursor.name()}
     while cursor.skip_to("RENAME"):
         cursor.take("RENAME")
-        if cursor.take("TO") or cursor.take("AS") or cursor.take("="):
-            writes.add(cursor.name())
-        elif cursor.rest and not {"TO", "COLUMN", "INDEX", "KEY"} & {token.upper for token in cursor.rest}:
+        # RENAME COLUMN a TO b and RENAME a TO b are of columns; MySQL's RENAME b is of the table.
+        if cursor.take_any("TO", "AS", "=") or "TO" not in {token.upper for token in cursor.rest}:
             writes.add(cursor.name())
     return TextFacts(TextKind.DEFINE, writes=frozenset(writes))
 

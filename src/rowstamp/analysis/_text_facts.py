@@ -95,9 +95,9 @@ def union(parts: Sequence[TextFacts]) -> TextFacts:
     lost = next((part for part in parts if not part.understood), None)
     together = TextFacts(
         kind=max((part.kind for part in parts), key=_DANGER.index),
-        reads=frozenset().union(*(part.reads for part in parts)),
-        writes=frozenset().union(*(part.writes for part in parts)),
-        functions=frozenset().union(*(part.functions for part in parts)),
+        reads=frozenset[Name]().union(*(part.reads for part in parts)),
+        writes=frozenset[Name]().union(*(part.writes for part in parts)),
+        functions=frozenset[str]().union(*(part.functions for part in parts)),
         locks=any(part.locks for part in parts),
     )
     return together if lost is None else replace(together, understood=False, reason=lost.reason)

@@ -1,9 +1,9 @@
-"""Cuts raw SQL into tokens exactly as the database would, or refuses to.
+r"""Cuts raw SQL into tokens exactly as the database would, or refuses to.
 
 The parser behind this package is lenient: it swallows a statement it does not know up to the next semicolon, even one
 inside a string, and knows neither nested comments on every database nor MySQL's executable ones. So it never sees a
 user's text. This lexer knows where strings, quoted names, comments and bind markers begin and end, and where databases
-or their settings disagree about that (``--`` without a blank on MySQL, ``\\'`` with and without its
+or their settings disagree about that (``--`` without a blank on MySQL, ``\'`` with and without its
 ``NO_BACKSLASH_ESCAPES``) it gives up. What the parser gets is rendered from the tokens: no comments, one literal for all
 strings, one marker for all parameters.
 """

@@ -15,6 +15,7 @@ from typing import Final
 from sqlglot import ErrorLevel, exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
+from sqlglot.expressions.core import Expression
 
 from rowstamp.analysis._text_calls import called_functions, prepared, sources, verbs
 from rowstamp.analysis._text_cursor import lowered
@@ -37,7 +38,7 @@ class _Quiet(threading.local):
 _quiet: Final = _Quiet()
 logging.getLogger("sqlglot").addFilter(_quiet.filter)
 
-_ROOTS: Final[dict[str, tuple[type[exp.Expression], ...]]] = {
+_ROOTS: Final[dict[str, tuple[type[Expression], ...]]] = {
     "SELECT": (exp.Select, exp.SetOperation, exp.Subquery),
     "TABLE": (exp.Select, exp.SetOperation, exp.Subquery),
     "VALUES": (exp.Values, exp.Select, exp.SetOperation, exp.Subquery),
@@ -74,7 +75,7 @@ def query_facts(tokens: Sequence[Token], dialect: str) -> TextFacts:
     )
 
 
-def _parse(text: str, tokens: Sequence[Token], dialect: str) -> exp.Expression:
+def _parse(text: str, tokens: Sequence[Token], dialect: str) -> Expression:
     _quiet.active = True
     try:
         parser = Dialect.get_or_raise(dialect)
@@ -127,7 +128,7 @@ class _Survey:
         self.temporary = False
         self._places = places
 
-    def visit(self, node: exp.Expression, ctes: frozenset[str]) -> None:
+    def visit(self, node: Expression, ctes: frozenset[str]) -> None:
         """Collect from a node and everything below it, where `ctes` are the names that stand for CTEs."""
         ctes = self._with(node, ctes)
         match node:
@@ -146,13 +147,13 @@ class _Survey:
             case _:
                 self._below(node, ctes)
 
-    def _below(self, node: exp.Expression, ctes: frozenset[str], *, skip: Iterable[object] = ()) -> None:
+    def _below(self, node: Expression, ctes: frozenset[str], *, skip: Iterable[object] = ()) -> None:
         skipped = {id(child) for child in skip}
         for child in node.iter_expressions():
             if id(child) not in skipped and not isinstance(child, exp.With):
                 self.visit(child, ctes)
 
-    def _with(self, node: exp.Expression, ctes: frozenset[str]) -> frozenset[str]:
+    def _with(self, node: Expression, ctes: frozenset[str]) -> frozenset[str]:
         """Visit the CTEs of a node, and return the names of CTEs that the node itself sees.
 
         A body sees the CTEs before it, and itself if recursive. PostgreSQL and SQLite may let it see later ones too;
@@ -178,8 +179,8 @@ class _Survey:
         # INDEXED BY is parsed as a table.
         self._below(node, ctes, skip=[node.args.get("indexed"), *self._joined(node, ctes, target=target)])
 
-    def _joined(self, node: exp.Table, ctes: frozenset[str], *, target: bool) -> list[exp.Expression]:
-        joins: list[exp.Expression] = node.args.get("joins") or []
+    def _joined(self, node: exp.Table, ctes: frozenset[str], *, target: bool) -> list[Expression]:
+        joins: list[Expression] = node.args.get("joins") or []
         if not (target and self.dialect == "mysql"):
             return []
         for join in joins:
@@ -204,13 +205,13 @@ class _Survey:
             self._below(node, ctes)  # an action of MERGE, whose table is the MERGE's
             return
         self.verbs += 1
-        listed: list[exp.Expression] = node.args.get("tables") or []
+        listed: list[Expression] = node.args.get("tables") or []
         if listed and self.dialect != "mysql":
             raise NotUnderstood("a list of tables to delete from")
         for table in listed:
             # These are names or aliases of tables that FROM lists, which are all taken for written.
             self._mark(table.this)
-        using: list[exp.Expression] = []
+        using: list[Expression] = []
         if self.dialect == "mysql" and isinstance(node, exp.Delete):
             using = node.args.get("using") or []
         for written in [target, *using]:

@@ -93,7 +93,6 @@ def store_state_machine(
         lossy: whether the store may lose entries and unheld stamps, as it may when it is full.
         largest: the size of the largest blob that is put, in bytes; three of its thirds must fill a lossy store.
     """
-
     sizes = st.sampled_from([0, 1, largest // 3, largest])
 
     class StoreMachine(RuleBasedStateMachine):

@@ -57,7 +57,7 @@ def cases(*table: Case) -> pytest.MarkDecorator:
     ("catalog-is-dropped", PG, "SELECT * FROM c.s.t", "read s.t"),
     ("quoted", PG, 'SELECT "T"."A" FROM "S"."T"', "read s.t"),
     ("quoted-backticks", MY, "SELECT `t`.`a` FROM `s`.`T`", "read s.t"),
-    ("quoted-brackets", LITE, "SELECT * FROM [my t], `u`, \"v\"", "read my t u v"),
+    ("quoted-brackets", LITE, 'SELECT * FROM [my t], `u`, "v"', "read my t u v"),
     ("subquery-in-where", ALL, "SELECT 1 FROM a WHERE x IN (SELECT x FROM b)", "read a b"),
     ("subquery-in-select", ALL, "SELECT (SELECT x FROM b) FROM a", "read a b"),
     ("exists", ALL, "SELECT 1 FROM a WHERE EXISTS (SELECT 1 FROM b)", "read a b"),
@@ -146,8 +146,8 @@ def test_ctes(dialect: str, sql: str, outcome: str) -> None:
     ("delete-quick", MY, "DELETE QUICK FROM t", "write > t"),
     ("delete-joined", MY, "DELETE x FROM a AS x JOIN b ON 1", "write > a b"),
     ("delete-using", MY, "DELETE FROM a USING a JOIN b ON 1", "write > a b"),
-    ("merge", PG, "MERGE INTO t USING (SELECT * FROM u) s ON t.a = s.a WHEN MATCHED THEN DELETE "
-     "WHEN NOT MATCHED THEN INSERT (a) VALUES (s.a)", "write u > t"),
+    ("merge", PG, ("MERGE INTO t USING (SELECT * FROM u) s ON t.a = s.a WHEN MATCHED THEN DELETE "
+     "WHEN NOT MATCHED THEN INSERT (a) VALUES (s.a)"), "write u > t"),
     ("merge-update", PG, "MERGE INTO t USING u ON t.a = u.a WHEN MATCHED THEN UPDATE SET b = 1", "write u > t"),
     ("select-into", PG, "SELECT a INTO t FROM u", "write u > t"),
     ("copy-from", PG, "COPY s.t (a, b) FROM STDIN", "write > s.t"),

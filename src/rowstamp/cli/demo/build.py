@@ -15,19 +15,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from rowstamp.cli.demo.models import Base, Category, Customer, Item, Order, Product
 from rowstamp.cli.demo.settings import Settings
 
-__all__ = ["WORDS", "build", "rows_to_build"]
+__all__ = ["CLOSED", "WORDS", "build", "rows_to_build"]
 
 _BATCH: Final = 5_000
-_NOW: Final = datetime.datetime(2025, 6, 1, 12, 0, 0)  # noqa: DTZ001 - the shop's clock has no zone
+CLOSED: Final = datetime.datetime(2025, 6, 1, 12, 0, 0)  # noqa: DTZ001 - the shop's clock has no zone
+"""When the shop's history ends and the demo begins."""
 _MOST_ITEMS: Final = 4
 
-WORDS: Final = tuple(
-    "amber ash basil birch brass cedar clay cobalt copper coral cork cotton crimson dune ember fern flint frost glass granite "
-    "hazel indigo iron ivory jade jute larch lava linen maple marble meadow mint moss oak ochre olive onyx opal pearl pine plum "
-    "quartz reed ruby rust sage sand satin slate steel stone teak timber umber velvet walnut willow wool zinc".split()
-)
+_WORDS: Final = """
+    amber ash basil birch brass cedar clay cobalt copper coral cork cotton crimson dune ember fern flint frost glass granite
+    hazel indigo iron ivory jade jute larch lava linen maple marble meadow mint moss oak ochre olive onyx opal pearl pine plum
+    quartz reed ruby rust sage sand satin slate steel stone teak timber umber velvet walnut willow wool zinc
+"""
+_THINGS: Final = """
+    bag basket bench bowl chair clock cup desk frame jar kettle knife lamp mat mug pan pot rug shelf tray
+"""
+WORDS: Final = tuple(_WORDS.split())
 """The words that names of products are made of, and that the search looks for."""
-_THINGS: Final = tuple("bag basket bench bowl chair clock cup desk frame jar kettle knife lamp mat mug pan pot rug shelf tray".split())
+THINGS: Final = tuple(_THINGS.split())
+"""What the shop sells."""
 
 Row = dict[str, Any]
 
@@ -89,7 +95,7 @@ async def _advance_sequences(connection: AsyncConnection) -> None:
 
 def _categories(settings: Settings) -> Iterator[Row]:
     for number in range(1, settings.categories + 1):
-        thing = _THINGS[number % len(_THINGS)]
+        thing = THINGS[number % len(THINGS)]
         yield {"id": number, "name": f"{thing} {number}"}
 
 
@@ -99,12 +105,12 @@ def _products(settings: Settings, rng: random.Random) -> Iterator[Row]:
         yield {
             "id": number,
             "sku": f"P-{number:08}",
-            "name": f"{first} {second} {rng.choice(_THINGS)}",
+            "name": f"{first} {second} {rng.choice(THINGS)}",
             "category_id": 1 + number % settings.categories,
             "price_cents": rng.randint(199, 49_999),
             "stock": rng.randint(0, 500),
             "active": rng.random() < 0.95,
-            "added_at": _NOW - datetime.timedelta(minutes=rng.randint(0, 1_000_000)),
+            "added_at": CLOSED - datetime.timedelta(minutes=rng.randint(0, 1_000_000)),
             "version": 1,
         }
 
@@ -112,12 +118,12 @@ def _products(settings: Settings, rng: random.Random) -> Iterator[Row]:
 def _customers(settings: Settings, rng: random.Random) -> Iterator[Row]:
     for number in range(1, settings.customers + 1):
         name = f"{rng.choice(WORDS)} {rng.choice(WORDS)}".title()
-        joined = _NOW.date() - datetime.timedelta(days=rng.randint(0, 3_000))
+        joined = CLOSED.date() - datetime.timedelta(days=rng.randint(0, 3_000))
         yield {"id": number, "email": f"customer{number}@example.com", "name": name, "joined_on": joined}
 
 
 def _orders(owners: list[int], rng: random.Random) -> Iterator[Row]:
-    placed = _NOW - datetime.timedelta(days=700)
+    placed = CLOSED - datetime.timedelta(days=700)
     step = datetime.timedelta(days=700) / len(owners)
     for number, owner in enumerate(owners, start=1):
         placed += step

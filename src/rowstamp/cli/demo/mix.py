@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from rowstamp import AsyncCache
 from rowstamp.cli.demo.choices import Choices, Popularity, weighted
+from rowstamp.cli.demo.compare import Plain, difference, plain
 from rowstamp.cli.demo.figures import Figures, statements_sent
 from rowstamp.cli.demo.reads import READ_SUMS, READS, Read, Request
 from rowstamp.cli.demo.settings import Settings
-from rowstamp.cli.demo.verify import Gate, Ledger, difference, plain
+from rowstamp.cli.demo.verify import Gate, Ledger
 from rowstamp.cli.demo.writes import WRITE_SUMS, WRITES
 
 __all__ = ["Mix"]
@@ -23,7 +24,7 @@ __all__ = ["Mix"]
 UNCACHED_EVERY: Final = 20
 """Each so many reads of a kind, one goes past the cache, so that both are measured in the same weather."""
 COMPARED_EVERY: Final = 6
-"""Each so many reads of a kind, one is compared with the database at rest."""
+"""Each so many reads of a kind, one is compared with the database at rest, unless another is being compared just then."""
 _QUIET_ROUNDS: Final = (3, 40)
 """Least and most requests of each kind that are measured with no other task running."""
 
@@ -40,7 +41,7 @@ class _Answer:
         seconds: how long it took until the value was there; opening and closing the session is not counted.
     """
 
-    value: object
+    value: Plain | None
     hit: bool
     old: list[str]
     recorded: bool
@@ -118,11 +119,11 @@ class Mix:
         figures.asked += 1
         if figures.asked % UNCACHED_EVERY == 0:
             figures.uncached_times.append((await self._uncached(read, request)).seconds)
-        elif figures.asked % COMPARED_EVERY == 0:
+        elif figures.asked % COMPARED_EVERY == 0 and not self._gate.taken:
             async with self._gate.exclusive():
                 answer = await self._answer(read, request, keep=True)
                 fresh = await self._uncached(read, request, keep=True)
-            self._judge(read, answer, difference(answer.value, fresh.value), compared=True)
+            self._judge(read, answer, fresh)
         else:
             self._judge(read, await self._answer(read, request))
 
@@ -146,8 +147,9 @@ class Mix:
                 seconds=seconds,
             )
 
-    def _judge(self, read: Read, answer: _Answer, different: str = "", *, compared: bool = False) -> None:
+    def _judge(self, read: Read, answer: _Answer, fresh: _Answer | None = None) -> None:
         figures = self._figures
+        compared = fresh is not None
         of_kind = figures.of(read.name)
         of_kind.reads += 1
         if answer.hit:
@@ -157,9 +159,11 @@ class Mix:
             figures.recorded += answer.recorded
             figures.verified += compared or answer.recorded
         # Also of a read that was served in part only, and has not been counted above.
-        wrong = [f"differs from the database: {different}"] if different else answer.old
+        wrong = answer.old[:1]
+        if answer.value is not None and fresh is not None and fresh.value is not None:
+            wrong += [found] if (found := difference(answer.value, fresh.value)) else []
         if wrong:
-            figures.stale.append(f"{read.name}: {wrong[0]}")
+            figures.stale.append(f"{read.name}: {', and '.join(wrong)}")
 
     # ---------------------------------------------------------------------------------------------- one by one
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from rowstamp import cached
+from rowstamp.cli.demo.build import CLOSED
 from rowstamp.cli.demo.choices import Choices
 from rowstamp.cli.demo.models import Category, Customer, Item, Order, Product
 from rowstamp.cli.demo.verify import ORDERS, Fact, orders_of, version_of
@@ -60,7 +62,7 @@ def _product_facts(product: Product) -> Iterator[Fact]:
 # ------------------------------------------------------------------------------------------------------ lists
 
 
-def category_page(category: int, page: int) -> Select[tuple[Product]]:
+def category_page(category: int, page: int) -> Select[Any]:
     """Return the query for a page of a category, cheapest products first."""
     return (
         select(Product)
@@ -111,6 +113,8 @@ async def _revenue(session: AsyncSession) -> Sequence[Any]:
         select(Category.name, total, func.count(Item.id).label("sold"))
         .join(Product, Product.category_id == Category.id)
         .join(Item, Item.product_id == Product.id)
+        .join(Order, Order.id == Item.order_id)
+        .where(Order.placed_at >= CLOSED - datetime.timedelta(days=90))
         .group_by(Category.id, Category.name)
         .order_by(desc(total), Category.name)
         .limit(PAGE)
@@ -149,18 +153,18 @@ def _dashboard_facts(counts: Sequence[Any]) -> Iterator[Fact]:
 
 
 READS: Final = (
-    Read("lookup by primary key", 45, lambda pick: partial(_lookup, product=pick.product()), _product_facts),
+    Read("lookup by primary key", 48, lambda pick: partial(_lookup, product=pick.product()), _product_facts),
     Read(
         "page of a category",
-        22,
+        24,
         lambda pick: partial(_list, category=pick.category(), page=pick.page()),
         _products_facts,
     ),
-    Read("customer with orders", 16, lambda pick: partial(_customer, customer=pick.customer()), _customer_facts),
-    Read("search (LIKE)", 6, lambda pick: partial(_search, word=pick.word()), _products_facts),
-    Read("dashboard (4 counts)", 5, lambda _pick: _dashboard, _dashboard_facts),
+    Read("customer with orders", 15, lambda pick: partial(_customer, customer=pick.customer()), _customer_facts),
+    Read("search (LIKE)", 5, lambda pick: partial(_search, word=pick.word()), _products_facts),
+    Read("dashboard (4 counts)", 3, lambda _pick: _dashboard, _dashboard_facts),
     Read("top products of a category", 4, lambda pick: partial(_top_products, category=pick.category())),
-    Read("revenue per category", 2, lambda _pick: _revenue),
+    Read("revenue of 90 days per category", 1, lambda _pick: _revenue),
 )
 """What a shop asks its database, with about the frequencies of its pages."""
 

@@ -1,4 +1,6 @@
-"""How the demo knows that a hit is not stale. Two ways, each sound by itself:
+"""How the demo knows that a hit is not stale.
+
+There are two ways, each sound by itself:
 
 - **at rest**: a :class:`Gate` keeps the demo's writers out of their transactions while a read goes through the cache and, in a
   fresh session, past it. Nothing can be committed between the two, so their values must be equal, whatever they are.
@@ -13,15 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, inspect
-from sqlalchemy.orm import InstanceState
-
-__all__ = ["ORDERS", "Fact", "Gate", "Growth", "Ledger", "difference", "orders_of", "plain", "version_of"]
+__all__ = ["ORDERS", "Fact", "Gate", "Growth", "Ledger", "orders_of", "version_of"]
 
 Name = tuple[str, int]
 """What a number that only grows belongs to."""
@@ -56,6 +55,11 @@ class Gate:
         self._inside = 0
         self._empty = asyncio.Event()
         self._empty.set()
+
+    @property
+    def taken(self) -> bool:
+        """Whether someone is inside exclusively or waits to be."""
+        return self._turn.locked()
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
@@ -123,64 +127,3 @@ class Ledger:
             if position and value < values[position - 1]:
                 found.append(f"{name[0]} {name[1]}: read {value}, {values[position - 1]} had been committed")
         return found
-
-
-# ------------------------------------------------------------------------------------------------- comparison
-
-
-def plain(value: object) -> object:
-    """Return a value as plain containers that are equal only if values, types, names and loaded relationships are.
-
-    An entity becomes its class, each column's value, and each relationship that is loaded; what is not loaded is said to be so.
-    """
-    return _plain(value, {})
-
-
-def _plain(value: object, seen: dict[int, int]) -> object:
-    state: object = inspect(value, raiseerr=False)
-    if isinstance(state, InstanceState):
-        return _entity(value, state, seen)
-    if isinstance(value, Row):
-        fields: Mapping[str, Any] = value._mapping
-        return {"row": [(str(name), _plain(part, seen)) for name, part in fields.items()]}
-    if isinstance(value, list | tuple):
-        parts: Sequence[object] = value
-        return [_plain(part, seen) for part in parts]
-    if isinstance(value, dict):
-        pairs: Mapping[object, object] = value
-        return {str(key): _plain(part, seen) for key, part in pairs.items()}
-    return type(value).__qualname__, value
-
-
-def _entity(entity: object, state: InstanceState[Any], seen: dict[int, int]) -> object:
-    if id(entity) in seen:
-        return f"entity {seen[id(entity)]} again"
-    seen[id(entity)] = len(seen)
-    loaded = state.dict
-    return {
-        "class": state.mapper.class_.__name__,
-        **{
-            name: _plain(loaded[name], seen) if name in loaded else "not loaded"
-            for name in sorted(state.mapper.attrs.keys())
-        },
-    }
-
-
-def difference(cached: object, fresh: object, path: str = "result") -> str:
-    """Return where two results of :func:`plain` first differ, or an empty string."""
-    if isinstance(cached, dict) and isinstance(fresh, dict):
-        left: dict[str, object] = cached
-        right: dict[str, object] = fresh
-        pairs = [(f"{path}.{name}", left.get(name), right.get(name)) for name in {**left, **right}]
-    elif isinstance(cached, list) and isinstance(fresh, list) and len(cached) == len(fresh):
-        first: list[object] = cached
-        second: list[object] = fresh
-        pairs = [(f"{path}[{place}]", *both) for place, both in enumerate(zip(first, second, strict=True))]
-    else:
-        return "" if cached == fresh else f"{path}: cached {_short(cached)}, database {_short(fresh)}"
-    return next((found for where, one, two in pairs if (found := difference(one, two, where))), "")
-
-
-def _short(value: object) -> str:
-    text = f"{len(value)} rows" if isinstance(value, list) else repr(value)  # pyright: ignore[reportUnknownArgumentType]
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,13 +11,14 @@ from typing import Final
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowstamp.cli.demo.build import CLOSED
 from rowstamp.cli.demo.choices import Choices
 from rowstamp.cli.demo.models import PREFIX, Category, Item, Order, Product
 from rowstamp.cli.demo.verify import ORDERS, Growth, orders_of, version_of
 
 __all__ = ["WRITES", "WRITE_SUMS", "Write"]
 
-_PLACED: Final = datetime.datetime(2025, 6, 2, 9, 0, 0)  # noqa: DTZ001 - the shop's clock has no zone
+_PLACED: Final = CLOSED + datetime.timedelta(days=1)
 
 
 @dataclass(frozen=True)
