@@ -20,9 +20,9 @@ BASE: Final = Config(
     evictions=None,
 )
 READ_TWICE: Final = Config(
-    name="2 writers × 2 readers that read twice, crash anywhere, lost answers, expiry, eviction of anything",
+    name="2 writers × 2 readers, one reads twice, crash anywhere, lost answers, expiry, eviction of anything",
     writers=(W, W),
-    readers=(Reader((0, 0)), Reader((0, 0))),
+    readers=(Reader((0, 0)), R),
     crashes=True,
     answers=ALL_ANSWERS,
     evictions=None,
@@ -73,7 +73,7 @@ OVERLAP: Final = Config(
     evictions=None,
 )
 TWO_ENTRIES: Final = Config(
-    name="2 writers of {0,1} and {1} × readers of {0,1} and {1}, crash anywhere, expiry",
+    name="2 writers of {0,1} and {1} × readers of {0,1} and of both {1} and {0,1}, crash anywhere, expiry",
     entries=((0, 1), (1,)),
     writers=(Writer((0, 1)), Writer((1,))),
     readers=(Reader((0,)), Reader((1, 0))),
@@ -135,6 +135,22 @@ EVERYDAY: Final = (
 
 DEEP: Final = (
     THREE_WRITERS,
+    Config(
+        name="2 writers × 2 readers that read twice, crash anywhere, lost answers, expiry, eviction of anything",
+        writers=(W, W),
+        readers=(Reader((0, 0)), Reader((0, 0))),
+        crashes=True,
+        answers=ALL_ANSWERS,
+        evictions=None,
+    ),
+    Config(
+        name="2 writers of {0,1} and {1} × readers of {0,1} and of both {1} and {0,1}, crash anywhere, lost answers, expiry",
+        entries=((0, 1), (1,)),
+        writers=(Writer((0, 1)), Writer((1,))),
+        readers=(Reader((0,)), Reader((1, 0))),
+        crashes=True,
+        answers=ALL_ANSWERS,
+    ),
     Config(
         name="2 writers × 3 readers that read twice, crash anywhere, lost answers, expiry",
         writers=(W, W),

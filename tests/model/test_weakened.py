@@ -10,7 +10,8 @@ import pytest
 from rowstamp.testing.scheduler import Config, Exploration, Flows, Property, StoreModel, explore, explore_random, replay
 from tests.model import cases, weakened
 
-pytestmark = pytest.mark.once
+# Generous: the slowest takes seconds on an idle core, but the cores of a shared machine are not idle.
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
 
 FRESH, AT_REST, ONE_MOMENT = Property.FRESH, Property.AT_REST, Property.ONE_MOMENT
 

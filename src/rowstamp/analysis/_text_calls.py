@@ -200,7 +200,8 @@ def sources(tokens: Sequence[Token], dialect: str) -> Sources:
         level, before = levels[-1], _upper(tokens, place - 1)
         if token.upper == "(":
             # FROM (a, b) and FROM a JOIN (b, c) list tables too.
-            levels.append(_Level(before, lists_tables=level.lists_tables and before in {"FROM", "JOIN", ",", "("}))
+            lists = level.lists_tables and before in {"FROM", "JOIN", ",", "("}
+            levels.append(_Level(before, lists_tables=lists and _upper(tokens, place + 1) not in _QUERY_WORDS))
         elif token.upper == ")" and len(levels) > 1:
             levels.pop()
         elif _names_table(tokens, place, level):

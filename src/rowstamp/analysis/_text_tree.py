@@ -10,17 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlglot import ErrorLevel, exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
-from sqlglot.expressions.core import Expression
 
 from rowstamp.analysis._text_calls import called_functions, prepared, sources, verbs
 from rowstamp.analysis._text_cursor import lowered
 from rowstamp.analysis._text_facts import Name, NotUnderstood, TextFacts, TextKind
 from rowstamp.analysis._text_lexer import LITERAL, Token, render
+
+if TYPE_CHECKING:
+    from sqlglot.expressions.core import Expression  # its home since version 30
 
 __all__ = ["query_facts"]
 

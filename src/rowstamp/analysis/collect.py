@@ -16,6 +16,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.sql.expression import FromClause, Select
+from sqlalchemy.sql.functions import next_value
 
 from rowstamp._sqlalchemy import ObservesSelects, is_custom_construct, locks_rows, tables_below
 from rowstamp.analysis.pins import Occurrence, pinned_occurrences
@@ -83,7 +84,8 @@ class _TakesNotes(ObservesSelects):
         return super().visit_table(table, asfrom=asfrom, **kw)  # type: ignore[misc]
 
     def visit_function(self, func: Any, *args: Any, **kw: Any) -> Any:
-        self.notes.functions.add(".".join([*func.packagenames, func.name]).lower())
+        if not isinstance(func, next_value):  # noted as the sequence it advances
+            self.notes.functions.add(".".join([*func.packagenames, func.name]).lower())
         return super().visit_function(func, *args, **kw)  # type: ignore[misc]
 
     def visit_sequence(self, sequence: Any, **kw: Any) -> Any:

@@ -72,7 +72,8 @@ async def build(engine: AsyncEngine, settings: Settings, advance: Callable[[int]
         await _advance_sequences(connection)
     if engine.dialect.name in {"sqlite", "postgresql"}:
         async with engine.begin() as connection:
-            await connection.execute(text("ANALYZE"))
+            for table in Base.metadata.sorted_tables:
+                await connection.execute(text(f"ANALYZE {table.name}"))
     return Counter(owners)
 
 

@@ -40,16 +40,12 @@ def plain(value: object) -> Plain:
 
 
 def _plain(value: object, seen: dict[int, int]) -> Plain:
-    state: object = inspect(value, raiseerr=False)
+    state: InstanceState[Any] | None = inspect(value, raiseerr=False)  # anything else is inspected below
     if isinstance(state, InstanceState):
-        return _entity(value, cast("InstanceState[Any]", state), seen)
+        return _entity(value, state, seen)
     if isinstance(value, Row):
-        names: Sequence[str] = value._fields
-        return _container(
-            "row",
-            [(f"{place} {name}", part) for place, (name, part) in enumerate(zip(names, value, strict=True))],
-            seen,
-        )
+        names = [f"{place} {name}" for place, name in enumerate(value._fields)]
+        return _container("row", list(zip(names, cast("Sequence[object]", value), strict=True)), seen)
     if isinstance(value, list | tuple):
         parts = cast("Sequence[object]", value)
         return _container("list", [(str(place), part) for place, part in enumerate(parts)], seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Place:
 
 
 @contextmanager
-def place(settings: Settings) -> Iterator[Place]:
+def place(settings: Settings) -> Generator[Place]:
     """Provide the database that the options ask for.
 
     Raises:
@@ -63,7 +63,7 @@ def place(settings: Settings) -> Iterator[Place]:
 
 
 @contextmanager
-def _private_postgres() -> Iterator[URL]:
+def _private_postgres() -> Generator[URL]:
     driver = _driver("postgresql")
     try:
         server = PostgresServer()
@@ -108,7 +108,7 @@ def _driver(backend: str) -> str:
 
 
 @asynccontextmanager
-async def open_engine(where: Place, settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def open_engine(where: Place, settings: Settings) -> AsyncGenerator[AsyncEngine]:
     """Provide an engine, and let go of its connections in the end.
 
     Raises:
@@ -140,7 +140,7 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
 
 
 @asynccontextmanager
-async def tables_absent(engine: AsyncEngine, where: Place, *, drop: bool) -> AsyncIterator[None]:
+async def tables_absent(engine: AsyncEngine, where: Place, *, drop: bool) -> AsyncGenerator[None]:
     """Begin without the demo's tables, and remove in the end those that this run has made.
 
     Args:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ["Figures", "ReadFigures", "Tally", "median", "statements_sent", "watch_statements"]
+__all__ = ["MOST_STALE", "Figures", "ReadFigures", "Tally", "median", "statements_sent", "watch_statements"]
+
+
+MOST_STALE: Final = 10
+"""How many stale hits are collected and shown before a run ends early."""
 
 
 @dataclass
@@ -26,7 +30,7 @@ _tally: ContextVar[Tally | None] = ContextVar("rowstamp-demo-tally", default=Non
 
 
 @contextmanager
-def statements_sent() -> Iterator[Tally]:
+def statements_sent() -> Generator[Tally]:
     """Count the statements that this task sends to the database meanwhile; none of them means that all were hits."""
     tally = Tally()
     token = _tally.set(tally)
@@ -93,6 +97,11 @@ class Figures:
     stale: list[str] = field(default_factory=list[str])
     failures: list[BaseException] = field(default_factory=list[BaseException])
     build_seconds: float = 0.0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether there are stale hits enough to end the run early."""
+        return len(self.stale) >= MOST_STALE
 
     @property
     def sound(self) -> bool:

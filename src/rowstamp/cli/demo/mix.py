@@ -23,7 +23,7 @@ __all__ = ["Mix"]
 
 UNCACHED_EVERY: Final = 20
 """Each so many reads of a kind, one goes past the cache, so that both are measured in the same weather."""
-COMPARED_EVERY: Final = 6
+COMPARED_EVERY: Final = 4
 """Each so many reads of a kind, one is compared with the database at rest, unless another is being compared just then."""
 _QUIET_ROUNDS: Final = (3, 40)
 """Least and most requests of each kind that are measured with no other task running."""
@@ -76,7 +76,7 @@ class Mix:
         self._gate = Gate()
 
     async def run(self, progress: Callable[[float], None]) -> None:
-        """Run all tasks until the time is over or one of them fails.
+        """Run all tasks until the time is over, one of them fails, or there are stale hits enough.
 
         Args:
             progress: told now and then how many seconds have passed.
@@ -91,7 +91,7 @@ class Mix:
 
     async def _task(self, number: int, began: float, progress: Callable[[float], None]) -> None:
         pick = Choices(self._popularity, f"{self._settings.seed} task {number}")
-        while (passed := time.perf_counter() - began) < self._settings.seconds:
+        while (passed := time.perf_counter() - began) < self._settings.seconds and not self._figures.hopeless:
             progress(passed)
             if pick.rng.random() < self._settings.writes:
                 await self._write(pick)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -97,7 +97,7 @@ async def _mix(mix: Mix, cache: AsyncCache, settings: Settings, console: Console
 
 
 @contextmanager
-def _bar(console: Console, *, quiet: bool) -> Iterator[Progress]:
+def _bar(console: Console, *, quiet: bool) -> Generator[Progress]:
     columns = (TextColumn("{task.description:<18}"), BarColumn(50), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as progress:
         yield progress

@@ -164,7 +164,7 @@ READS: Final = (
     Read("search (LIKE)", 5, lambda pick: partial(_search, word=pick.word()), _products_facts),
     Read("dashboard (4 counts)", 3, lambda _pick: _dashboard, _dashboard_facts),
     Read("top products of a category", 4, lambda pick: partial(_top_products, category=pick.category())),
-    Read("revenue of 90 days per category", 1, lambda _pick: _revenue),
+    Read("revenue per category", 1, lambda _pick: _revenue),
 )
 """What a shop asks its database, with about the frequencies of its pages."""
 

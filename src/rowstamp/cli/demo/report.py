@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rowstamp.cli.demo.figures import ReadFigures, median
+from rowstamp.cli.demo.figures import MOST_STALE, ReadFigures, median
 from rowstamp.cli.demo.mix import UNCACHED_EVERY
 from rowstamp.cli.demo.program import Outcome
 from rowstamp.cli.demo.reads import READS
@@ -23,7 +23,6 @@ __all__ = ["MIXED", "WIDTH", "print_report", "print_verdict"]
 WIDTH: Final = 100
 _GROUPS: Final = {3: "under load", 6: "alone"}
 MIXED: Final = "while all tasks run"
-_MOST_STALE: Final = 10
 
 _THREE_LINES: Final = """\
 cache = AsyncCache("{store}")
@@ -58,8 +57,10 @@ def print_verdict(outcome: Outcome, console: Console) -> None:
     for error in figures.failures:
         console.print(Text("".join(traceback.format_exception(error))), style="red")
         console.print(Text(f"a task failed: {type(error).__name__}: {error}"), style="bold red")
-    for line in figures.stale[:_MOST_STALE]:
+    for line in figures.stale[:MOST_STALE]:
         console.print(Text(f"stale: {line}"), style="red")
+    if figures.hopeless:
+        console.print(f"ended early: {MOST_STALE} stale hits are enough", style="red")
     style = "bold green" if figures.sound else "bold red"
     console.print(Text(f"verified hits {figures.verified:,} · stale hits {len(figures.stale):,}"), style=style)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -62,7 +62,7 @@ class Gate:
         return self._turn.locked()
 
     @asynccontextmanager
-    async def shared(self) -> AsyncIterator[None]:
+    async def shared(self) -> AsyncGenerator[None]:
         """Enter together with others, but never while someone is inside exclusively."""
         async with self._turn:
             self._inside += 1
@@ -75,7 +75,7 @@ class Gate:
                 self._empty.set()
 
     @asynccontextmanager
-    async def exclusive(self) -> AsyncIterator[None]:
+    async def exclusive(self) -> AsyncGenerator[None]:
         """Enter alone."""
         async with self._turn:
             await self._empty.wait()

@@ -1,0 +1,76 @@
+"""Mistakes in the configuration are named at once."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import pytest
+
+from rowstamp import Cache, ConfigurationError, cached
+from rowstamp.config import Config
+from rowstamp.errors import CorruptEntry, RowstampError, UncacheableValue, UnsupportedArgument
+from rowstamp.journal import JOURNAL_LIMIT, Journal
+
+
+@pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf, "60", None, True])
+def test_a_time_to_live_is_a_positive_number(ttl: Any) -> None:
+    """The message names the value and shows a good one."""
+    with pytest.raises(ConfigurationError, match=r"give a positive number of seconds"):
+        Cache(ttl=ttl)
+    if ttl is not None:
+        with pytest.raises(ConfigurationError, match=r"give a positive number of seconds"):
+            cached(ttl=ttl)
+
+
+@pytest.mark.parametrize("tags", ["home", b"home", 5, [""], [1]])
+def test_tags_are_a_collection_of_names(tags: Any) -> None:
+    """A bare string is a mistake: its letters would be the tags."""
+    with pytest.raises(ConfigurationError):
+        cached(tags=tags)
+
+
+@pytest.mark.parametrize(
+    "options", [{"namespace": ""}, {"namespace": 5}, {"vary": "tenant"}, {"on_store_down": "panic"}, {"hold_ttl": 0}]
+)
+def test_each_option_is_checked(options: dict[str, Any]) -> None:
+    """At construction, not at the first hit."""
+    with pytest.raises(ConfigurationError, match=str(next(iter(options)))):
+        Config(**options)
+
+
+@pytest.mark.parametrize("store", [5, None, object()], ids=repr)
+def test_a_store_is_a_url_or_a_store(store: Any) -> None:
+    """The message names what was given."""
+    with pytest.raises(ConfigurationError, match="no store"):
+        Cache(store)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UncacheableValue("decimal.Decimal", "signalling"), CorruptEntry("checksum"), UnsupportedArgument("x")],
+    ids=repr,
+)
+def test_errors_survive_pickling(error: RowstampError) -> None:
+    """They cross process boundaries with their words."""
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+
+
+def test_a_journal_keeps_what_was_added_again() -> None:
+    """A stamp touched and then journalled once more is still to be touched."""
+    journal = Journal(b"everything")
+    journal.add([b"a", b"b"])
+    touched = journal.pending()
+    journal.add([b"a"])
+    journal.done(touched)
+    assert list(journal.pending()) == [b"a"]
+
+
+def test_a_journal_that_overflows_asks_for_everything() -> None:
+    """It is bounded, and forgets nothing for that."""
+    journal = Journal(b"everything")
+    journal.add(str(number).encode() for number in range(JOURNAL_LIMIT + 1))
+    assert list(journal.pending()) == [b"everything"]
