@@ -210,7 +210,7 @@ class Env(Node):
     def asynchronous(self) -> bool:
         return self.backend.asynchronous
 
-    def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Call a function where it may use the database."""
         if not self.asynchronous:
             return function(*args, **kwargs)

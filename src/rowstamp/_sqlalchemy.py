@@ -11,10 +11,10 @@ SQLAlchemy promises nothing about these names. Each is wrapped here in a functio
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 import sqlalchemy
-from sqlalchemy import util
+from sqlalchemy import Table, util
 from sqlalchemy.engine import Connection, Dialect, Engine, Result
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.engine.util import TransactionalContext
@@ -107,6 +107,16 @@ def changed_columns(statement: Any) -> Sequence[Any]:
         for row in values:
             found.extend(row)
     return found
+
+
+def is_table(element: object) -> TypeGuard[Table[Any]]:
+    """Return whether an element is a table of some metadata."""
+    return isinstance(element, Table)
+
+
+def table_prefixes(table: Any) -> Sequence[Any]:
+    """Return the words between CREATE and TABLE, such as TEMPORARY."""
+    return cast("Sequence[Any]", table._prefixes)
 
 
 def type_affinity(type_: TypeEngine[Any]) -> type[TypeEngine[Any]]:

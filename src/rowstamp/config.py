@@ -65,7 +65,7 @@ class Config:
     def __post_init__(self) -> None:
         check_ttl(self.ttl)
         check_ttl(self.hold_ttl, "hold_ttl")
-        namespace: object = self.namespace
+        namespace: Any = self.namespace
         if not isinstance(namespace, str) or not namespace:
             msg = f"namespace={self.namespace!r} is not a name: give a non-empty string, such as namespace='shop'"
             raise ConfigurationError(msg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class Core:
         return not (self.closed or self._disabled.get())
 
     @contextmanager
-    def disabled(self) -> Iterator[None]:
+    def disabled(self) -> Generator[None, None, None]:
         """Stop serving and filling in this thread or task; writes still invalidate."""
         token = self._disabled.set(True)
         try:

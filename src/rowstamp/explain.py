@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rowstamp.codec import decode
 from rowstamp.model import Dependency, Unknown
@@ -89,7 +90,7 @@ def describe(dependency: Dependency) -> str:
 
 def _shown(value: object) -> str:
     try:
-        parts = decode(value) if isinstance(value, bytes) else value
+        parts: Any = decode(value) if isinstance(value, bytes) else value
     except Exception:  # noqa: BLE001 - a canonical value need not be decodable; it is shown as it is then
         return value.hex() if isinstance(value, bytes) else str(value)
-    return ",".join(str(part) for part in parts) if isinstance(parts, tuple) else str(parts)
+    return ",".join(str(part) for part in parts) if type(parts) is tuple else str(parts)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]

@@ -20,11 +20,10 @@ BASE: Final = Config(
     evictions=None,
 )
 READ_TWICE: Final = Config(
-    name="2 writers × 2 readers, one reads twice, crash anywhere, lost answers, expiry, eviction of anything",
+    name="2 writers × 2 readers, one reads twice, crash anywhere, expiry, eviction of anything",
     writers=(W, W),
     readers=(Reader((0, 0)), R),
     crashes=True,
-    answers=ALL_ANSWERS,
     evictions=None,
 )
 UPDATES: Final = Config(
@@ -64,13 +63,12 @@ LAPSES: Final = Config(
     evictions=None,
 )
 OVERLAP: Final = Config(
-    name="2 writers of {0} and {0,1} × 2 readers of {0,1}, crash anywhere, lost answers, each hold expires by itself, eviction",
+    name="2 writers of {0} and {0,1} × 2 readers of {0,1}, crash anywhere, lost answers, each hold expires by itself",
     entries=((0, 1),),
     writers=(Writer((0,)), Writer((0, 1))),
     readers=(R, R),
     crashes=True,
     answers=ALL_ANSWERS,
-    evictions=None,
 )
 TWO_ENTRIES: Final = Config(
     name="2 writers of {0,1} and {1} × readers of {0,1} and of both {1} and {0,1}, crash anywhere, expiry",
@@ -97,7 +95,7 @@ INVALIDATIONS: Final = Config(
     evictions=None,
 )
 WRITE_TWICE: Final = Config(
-    name="1 writer of 2 transactions × 2 readers that read twice, crash anywhere, all answers, expiry, eviction of anything",
+    name="1 writer of 2 transactions × 2 readers, one reads twice, crash anywhere, lost answers, expiry, eviction of anything",
     writers=(Writer(transactions=2),),
     readers=(Reader((0, 0)), R),
     crashes=True,
@@ -135,6 +133,15 @@ EVERYDAY: Final = (
 
 DEEP: Final = (
     THREE_WRITERS,
+    Config(
+        name="2 writers of {0} and {0,1} × 2 readers of {0,1}, crash anywhere, lost answers, expiry, eviction of anything",
+        entries=((0, 1),),
+        writers=(Writer((0,)), Writer((0, 1))),
+        readers=(R, R),
+        crashes=True,
+        answers=ALL_ANSWERS,
+        evictions=None,
+    ),
     Config(
         name="2 writers × 2 readers that read twice, crash anywhere, lost answers, expiry, eviction of anything",
         writers=(W, W),

@@ -45,7 +45,7 @@ def test_every_interleaving_of_larger_cases(config: Config, report: Report) -> N
 
 @pytest.mark.parametrize("config", [cases.LARGE, cases.LARGE_LAPSES], ids=by_name)
 def test_random_interleavings(config: Config, report: Report) -> None:
-    result = report(explore_random(config, seed=SEED, runs=1500))
+    result = report(explore_random(config, seed=SEED, runs=1000))
 
     assert result.counterexample is None, result
     assert result.complete

@@ -47,16 +47,16 @@ class Notes:
         bind_names: the name of each bound parameter in the compiled statement.
     """
 
-    tables: dict[TableKey, FromClause] = field(default_factory=dict)
-    rendered: Counter[TableKey] = field(default_factory=Counter)
-    occurrences: list[Occurrence] = field(default_factory=list)
-    functions: set[str] = field(default_factory=set)
-    opaque: set[str] = field(default_factory=set)
-    writes: dict[TableKey, FromClause] = field(default_factory=dict)
+    tables: dict[TableKey, FromClause] = field(default_factory=dict[TableKey, FromClause])
+    rendered: Counter[TableKey] = field(default_factory=Counter[TableKey])
+    occurrences: list[Occurrence] = field(default_factory=list[Occurrence])
+    functions: set[str] = field(default_factory=set[str])
+    opaque: set[str] = field(default_factory=set[str])
+    writes: dict[TableKey, FromClause] = field(default_factory=dict[TableKey, FromClause])
     locks: bool = False
     sequences: bool = False
     sql: str = ""
-    bind_names: Mapping[BindParameter[Any], str] = field(default_factory=dict)
+    bind_names: Mapping[BindParameter[Any], str] = field(default_factory=dict[BindParameter[Any], str])
 
     def saw(self, table: FromClause) -> None:
         """Note a table rendered in a FROM position."""
@@ -77,7 +77,7 @@ class _TakesNotes(ObservesSelects):
         self.notes = Notes()
         super().__init__(*args, **kwargs)
 
-    def visit_table(self, table: Any, asfrom: bool = False, **kw: Any) -> Any:
+    def visit_table(self, table: Any, asfrom: Any = False, **kw: Any) -> Any:  # noqa: FBT002 - SQLAlchemy's signature
         # A t-string renders tables outside of FROM; noting too many tables is harmless.
         if asfrom or kw.get("within_tstring"):
             self.notes.saw(table)

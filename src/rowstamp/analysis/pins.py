@@ -26,7 +26,7 @@ from sqlalchemy.sql.elements import (
     ColumnElement,
     Grouping,
 )
-from sqlalchemy.sql.expression import Alias, FromClause, Select
+from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.selectable import FromGrouping, Join
 
 from rowstamp._sqlalchemy import type_affinity, where_criteria
@@ -56,8 +56,8 @@ class Occurrence:
         pins: the pin of each pinned column, by column name.
     """
 
-    table: Table
-    pins: dict[str, Pin] = field(default_factory=dict)
+    table: Table[Any]
+    pins: dict[str, Pin] = field(default_factory=dict[str, Pin])
 
 
 @dataclass(slots=True)
@@ -87,9 +87,10 @@ def pinned_occurrences(select: Select[Any], froms: Sequence[FromClause]) -> list
 
 def pinned_columns(statement: Any, table: FromClause) -> dict[str, Pin]:
     """Return the columns to which the WHERE of an UPDATE or DELETE restricts the rows of its target, by name."""
-    if not isinstance(table, Table):
+    target = _table_of(table)
+    if target is None:
         return {}
-    scope = _Scope({table: Occurrence(table)}, [])
+    scope = _Scope({table: Occurrence(target)}, [])
     for criterion in where_criteria(statement):
         scope.conditions.extend((part, frozenset({table})) for part in _conjuncts(criterion))
     _apply(scope)
@@ -119,13 +120,10 @@ def _enter_join(join: Join, scope: _Scope) -> frozenset[FromClause]:
     return left | right
 
 
-def _table_of(element: FromClause) -> Table | None:
-    if isinstance(element, Table):
-        return element
-    # Exactly Alias: its subclasses (a sample, a lateral, a table-valued function) are other sources of rows.
-    if element.__visit_name__ == "alias" and isinstance(element, Alias) and isinstance(element.element, Table):
-        return element.element
-    return None
+def _table_of(element: Any) -> Table[Any] | None:
+    # Exactly an alias: its relatives (a sample, a lateral, a table-valued function) are other sources of rows.
+    target: Any = element.element if getattr(element, "__visit_name__", "") == "alias" else element
+    return target if isinstance(target, Table) else None  # pyright: ignore[reportUnknownVariableType]
 
 
 def _conjuncts(condition: Any) -> Iterator[ColumnElement[Any]]:
@@ -171,17 +169,19 @@ def _place(expression: Any, scope: _Scope) -> _Place | None:
     occurrence = scope.occurrences.get(expression.table)
     if occurrence is None:
         return None
-    return _Place(expression.table, occurrence, expression)
+    return _Place(expression.table, occurrence, expression)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _pin(place: _Place | None, value: Any, restricted: Iterable[FromClause], *, expanding: bool) -> None:
-    if isinstance(value, Grouping):
-        value = value.element
-    if place is None or place.element not in restricted or not isinstance(value, BindParameter):
+    bind: Any = value
+    if type(value) is Grouping:
+        bind = value.element  # pyright: ignore[reportUnknownVariableType]
+    if place is None or place.element not in restricted or not isinstance(bind, BindParameter):
         return
-    if value.expanding is not expanding or value.isoutparam:
+    if bind.expanding is not expanding or bind.isoutparam:
         return
-    place.occurrence.pins.setdefault(place.column.name, Pin(value, expanding))
+    pin = Pin(bind, expanding)  # pyright: ignore[reportUnknownArgumentType]
+    place.occurrence.pins.setdefault(place.column.name, pin)
 
 
 def _propagate(equalities: Sequence[tuple[_Place, _Place, frozenset[FromClause]]]) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.sql.expression import FromClause
 from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
 from rowstamp.analysis.functions import FunctionKind, classify
 from rowstamp.analysis.pins import Occurrence, Pin
-from rowstamp.analysis.schema import Key, iterate_keys, key_values, read_names, schema_of
+from rowstamp.analysis.schema import Key, bound_values, iterate_keys, key_values, read_names, schema_of
 from rowstamp.analysis.text import TextKind, parse_text
 from rowstamp.model import Dependency
 
@@ -82,13 +82,11 @@ class ReadAnalysis:
         Two executions for which this is equal have the same dependencies.
         """
         return tuple(
-            (type(value), tuple((type(each), each) for each in value))
-            if expanding and isinstance(value, list | tuple)
-            else (type(value), value)
+            (type(value), value)
             for read in self.reads
             for pin in read.pins
             for bind, expanding in pin.binds
-            for value in (parameters.get(bind),)
+            for value in (*_options(parameters, bind, expanding=expanding), None)
         )
 
 
@@ -274,7 +272,4 @@ def _pinned(
 
 
 def _options(parameters: Mapping[str, Any], bind: str, *, expanding: bool) -> Sequence[object]:
-    value = parameters.get(bind)
-    if expanding:
-        return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-    return [value]
+    return bound_values(parameters.get(bind), expanding=expanding)

@@ -22,6 +22,7 @@ from rowstamp.codec import canonical
 __all__ = [
     "PIN_LIMIT",
     "Key",
+    "bound_values",
     "cascades",
     "fingerprint",
     "key_columns",
@@ -73,7 +74,7 @@ def key_columns(table: FromClause) -> tuple[Key, ...]:
     return (primary,) if primary else ()
 
 
-def cascades(table: FromClause) -> tuple[Table, ...]:
+def cascades(table: FromClause) -> tuple[Table[Any], ...]:
     """Return the tables that the database itself changes when rows of ``table`` are deleted or change their key.
 
     They follow from ``ON DELETE``/``ON UPDATE`` of the foreign keys in the same metadata, transitively; no statement
@@ -81,8 +82,8 @@ def cascades(table: FromClause) -> tuple[Table, ...]:
     """
     if not isinstance(table, Table):
         return ()
-    reached: dict[Table, None] = {}
-    waiting = [table]
+    reached: dict[Table[Any], None] = {}
+    waiting: list[Table[Any]] = [table]
     while waiting:
         parent = waiting.pop()
         for child in table.metadata.tables.values():
@@ -92,7 +93,7 @@ def cascades(table: FromClause) -> tuple[Table, ...]:
     return tuple(reached)
 
 
-def _cascades_from(constraint: ForeignKeyConstraint, parent: Table) -> bool:
+def _cascades_from(constraint: ForeignKeyConstraint, parent: Table[Any]) -> bool:
     acts = any(
         action is not None and action.upper() not in {"RESTRICT", "NO ACTION"}
         for action in (constraint.ondelete, constraint.onupdate)
@@ -116,6 +117,11 @@ def fingerprint(table: FromClause) -> bytes:
 
 
 # ------------------------------------------------------------------------------------------------- equality
+
+
+def bound_values(value: Any, *, expanding: bool) -> list[object]:
+    """Return the values of a bound parameter: several if it stands for a list (``IN``)."""
+    return list(value) if expanding and isinstance(value, list | tuple | set | frozenset) else [value]  # pyright: ignore[reportUnknownArgumentType]
 
 
 def key_values(columns: Sequence[Any], dialect: Dialect, values: Sequence[Sequence[object]]) -> list[bytes] | None:
@@ -190,6 +196,10 @@ def _decimal(_type: Any, _dialect: Dialect, value: object) -> object | None:
     return format(value.normalize() + 0, "f")
 
 
+def _nothing(_type: Any, _dialect: Dialect, _value: object) -> object | None:
+    """Floats are never pinned: what a database prints, keeps and compares need not be one value."""
+
+
 def _date(_type: Any, _dialect: Dialect, value: object) -> object | None:
     return value if type(value) is datetime.date else None
 
@@ -201,8 +211,8 @@ def _enum(_type: Any, _dialect: Dialect, value: object) -> object | None:
     return value if type(value) is str and getattr(_type, "enum_class", None) is None else None
 
 
-def _binary(_type: Any, _dialect: Dialect, value: object) -> object | None:
-    return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else None
+def _binary(_type: Any, _dialect: Dialect, value: Any) -> object | None:
+    return bytes(value) if type(value) in (bytes, bytearray, memoryview) else None
 
 
 def _text(type_: Any, dialect: Dialect, value: object) -> object | None:
@@ -223,7 +233,7 @@ _NORMALISERS: Final[tuple[tuple[Any, Any], ...]] = (
     (types.Integer, _integer),
     (types.Uuid, _uuid),
     (types.Enum, _enum),
-    (types.Float, lambda _type, _dialect, _value: None),
+    (types.Float, _nothing),
     (types.Numeric, _decimal),
     (types.Date, _date),
     (types.LargeBinary, _binary),

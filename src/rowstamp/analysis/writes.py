@@ -14,7 +14,16 @@ from sqlalchemy.sql.expression import FromClause
 from rowstamp._sqlalchemy import changed_columns, dml_ctes, dml_statement, inserts_several, is_upsert, tables_below
 from rowstamp.analysis.collect import table_key
 from rowstamp.analysis.pins import Pin, pinned_columns
-from rowstamp.analysis.schema import Key, cascades, iterate_keys, key_value, key_values, schema_of, write_names
+from rowstamp.analysis.schema import (
+    Key,
+    bound_values,
+    cascades,
+    iterate_keys,
+    key_value,
+    key_values,
+    schema_of,
+    write_names,
+)
 from rowstamp.model import Dependency
 
 __all__ = ["WriteAnalysis", "analyse_dml", "effects", "inserted_effects", "wide_effects"]
@@ -140,16 +149,12 @@ def _key_effects(
         return unknown
     found: set[Dependency] = set()
     for parameters in parameter_sets:
-        options = [_options(parameters.get(bind), expanding=expanding) for bind, expanding in key.binds]
+        options = [bound_values(parameters.get(bind), expanding=expanding) for bind, expanding in key.binds]
         values = key_values(key.columns, dialect, options)
         if values is None:
             return unknown
         found |= {Dependency.rows(scope, name, key.key, value) for name in names for value in values}
     return found
-
-
-def _options(value: Any, *, expanding: bool) -> Sequence[object]:
-    return list(value) if expanding and isinstance(value, list | tuple | set | frozenset) else [value]
 
 
 def inserted_effects(

@@ -52,10 +52,10 @@ class Attachment:
     scope: str
     serves: bool = True
     begins: bool | None = None
-    _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary)
-    _texts: dict[str, Shape] = field(default_factory=dict)
+    _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary[Any, Shape])
+    _texts: dict[str, Shape] = field(default_factory=dict[str, Shape])
     _identity: bytes = b""
-    _writes: WeakKeyDictionary[Any, WriteAnalysis] = field(default_factory=WeakKeyDictionary)
+    _writes: WeakKeyDictionary[Any, WriteAnalysis] = field(default_factory=WeakKeyDictionary[Any, WriteAnalysis])
 
     @property
     def dialect(self) -> Dialect:

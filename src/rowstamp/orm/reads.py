@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy.engine import Connection
 
@@ -171,7 +171,7 @@ def _entry(attachment: Attachment, execution: Execution, shape: Shape, vary: obj
 def _plain(parameters: Any) -> object:
     """Return parameters in the containers that keys are made of, whatever mapping or sequence the dialect uses."""
     if isinstance(parameters, Mapping):
-        return dict(parameters)  # pyright: ignore[reportUnknownArgumentType]
+        return dict(cast("Mapping[Any, Any]", parameters))
     return tuple(parameters) if parameters is not None else ()
 
 

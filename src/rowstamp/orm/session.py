@@ -8,6 +8,7 @@ it must. ``do_orm_execute`` merely notices the session; it decides nothing, so t
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event
@@ -87,7 +88,7 @@ class _ReadConnection(StandInConnection):
 
     def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Serve the statement, or execute it on the session's real connection."""
-        options = execution_options or {}
+        options: Mapping[str, Any] = execution_options or {}
         marker: Any = Marker.ASK
         if is_user_select(statement) and not may_rewrite(self.engine):
             marker = self._attempt(statement, distill(parameters), options)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy import Column, Table, inspect
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import NoInspectionAvailable
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Mapper, Session, sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.orm import Mapper, Session, scoped_session, sessionmaker
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, ColumnElement
 from sqlalchemy.sql.visitors import iterate
 
+from rowstamp._sqlalchemy import is_table
 from rowstamp.analysis.schema import iterate_keys, key_value, write_names
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.model import Dependency
@@ -23,34 +24,34 @@ __all__ = ["effects_of", "engines_of", "mapped_tables", "sync_session"]
 Maker = sessionmaker[Any] | async_sessionmaker[Any]
 
 
-def engines_of(target: object, *, asynchronous: bool) -> tuple[list[Engine], Maker | None]:
+def engines_of(target: Any, *, asynchronous: bool) -> tuple[list[Engine], Maker | None]:
     """Return the engines behind what a cache is attached to, and the sessionmaker if it is one.
 
     Raises:
         AttachError: it is neither, is of the other colour, or has no engine.
     """
     if isinstance(target, sessionmaker | async_sessionmaker):
-        binds = [target.kw.get("bind"), *(target.kw.get("binds") or {}).values()]  # pyright: ignore[reportUnknownMemberType]
-        engines = [_engine(bind, target, asynchronous=asynchronous) for bind in binds if bind is not None]
+        binds: list[Any] = [target.kw.get("bind"), *(target.kw.get("binds") or {}).values()]  # pyright: ignore[reportUnknownMemberType]
+        engines = [_engine(bind, repr(target), asynchronous=asynchronous) for bind in binds if bind is not None]
         if not engines:
             msg = f"{target!r} has no engine to watch for writes: give it bind=engine, or attach the engine itself"
             raise AttachError(msg)
-        return engines, target
-    return [_engine(target, target, asynchronous=asynchronous)], None
+        return engines, target  # pyright: ignore[reportUnknownVariableType]
+    return [_engine(target, repr(target), asynchronous=asynchronous)], None
 
 
-def _engine(bind: object, target: object, *, asynchronous: bool) -> Engine:
+def _engine(bind: object, shown: str, *, asynchronous: bool) -> Engine:
     if isinstance(bind, AsyncEngine | AsyncConnection):
         if not asynchronous:
-            msg = f"{target!r} is asynchronous and this is a Cache: use AsyncCache"
+            msg = f"{shown} is asynchronous and this is a Cache: use AsyncCache"
             raise AttachError(msg)
         return bind.sync_engine if isinstance(bind, AsyncEngine) else bind.engine.sync_engine
     if isinstance(bind, Engine | Connection):
         if asynchronous:
-            msg = f"{target!r} is synchronous and this is an AsyncCache: use Cache"
+            msg = f"{shown} is synchronous and this is an AsyncCache: use Cache"
             raise AttachError(msg)
         return bind if isinstance(bind, Engine) else bind.engine
-    msg = f"cannot attach to {target!r} of type {type(target).__name__}: give an Engine, AsyncEngine, sessionmaker or async_sessionmaker"
+    msg = f"cannot attach to {shown} of type {type(bind).__name__}: give an Engine, AsyncEngine, sessionmaker or async_sessionmaker"
     raise AttachError(msg)
 
 
@@ -60,6 +61,8 @@ def sync_session(session: object) -> Session:
     Raises:
         ConfigurationError: it is no session.
     """
+    if isinstance(session, scoped_session | async_scoped_session):
+        return sync_session(session())  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(session, AsyncSession):
         return session.sync_session
     if isinstance(session, Session):
@@ -68,22 +71,24 @@ def sync_session(session: object) -> Session:
     raise ConfigurationError(msg)
 
 
-def mapped_tables(model: object) -> list[Table]:
+def mapped_tables(model: object) -> list[Table[Any]]:
     """Return the tables behind a mapped class (its subclasses' too) or a table.
 
     Raises:
         ConfigurationError: it is neither.
     """
-    if isinstance(model, Table):
+    if is_table(model):
         return [model]
     mapper = _mapper(model)
-    found: dict[Table, None] = {}
+    found: dict[Table[Any], None] = {}
     for each in mapper.self_and_descendants:
-        found.update((table, None) for table in each.tables if isinstance(table, Table))
+        tables: list[Any] = list(each.tables)
+        found.update((table, None) for table in tables if is_table(table))
     return list(found)
 
 
 def _mapper(model: object) -> Mapper[Any]:
+    mapper: Any
     try:
         mapper = inspect(model)
     except NoInspectionAvailable:
@@ -91,10 +96,10 @@ def _mapper(model: object) -> Mapper[Any]:
     if not isinstance(mapper, Mapper):
         msg = f"{model!r} is neither a mapped class nor a Table: give the class itself, such as Product"
         raise ConfigurationError(msg)
-    return mapper
+    return mapper  # pyright: ignore[reportUnknownVariableType]
 
 
-def effects_of(target: object, values: Mapping[str, object], scopes: Iterable[tuple[str, Dialect]]) -> set[Dependency]:
+def effects_of(target: Any, values: Mapping[str, object], scopes: Iterable[tuple[str, Dialect]]) -> set[Dependency]:
     """Return what ``invalidate(target, **values)`` touches in each attached database.
 
     Args:
@@ -105,7 +110,7 @@ def effects_of(target: object, values: Mapping[str, object], scopes: Iterable[tu
     Raises:
         ConfigurationError: the target or an attribute is not known.
     """
-    if isinstance(target, ColumnElement):
+    if _is_condition(target):
         if values:
             msg = f"a condition and attributes ({', '.join(values)}) at once: write one condition, or a class and attributes"
             raise ConfigurationError(msg)
@@ -120,12 +125,16 @@ def effects_of(target: object, values: Mapping[str, object], scopes: Iterable[tu
     return found
 
 
+def _is_condition(target: object) -> TypeGuard[ColumnElement[Any]]:
+    return isinstance(target, ColumnElement)
+
+
 def _from_condition(condition: ColumnElement[Any]) -> tuple[dict[Column[Any], object], list[Table]]:
     parts: list[Any] = list(iterate(condition))
     tables: dict[Table, None] = {}
     for part in parts:
         table: Any = part.table if isinstance(part, Column) else None
-        if isinstance(table, Table):
+        if is_table(table):
             tables[table] = None
     if not tables:
         msg = f"the condition {condition} names no column of a table: write one such as Product.category_id == 7"
@@ -143,7 +152,7 @@ def _from_condition(condition: ColumnElement[Any]) -> tuple[dict[Column[Any], ob
 
 def _base(column: Column[Any]) -> Column[Any]:
     table: Any = column.table
-    return table.c[column.key] if isinstance(table, Table) else column
+    return table.c[column.key] if is_table(table) else column
 
 
 def _from_attributes(target: object, values: Mapping[str, object]) -> dict[Column[Any], object]:
@@ -154,11 +163,11 @@ def _from_attributes(target: object, values: Mapping[str, object]) -> dict[Colum
     return known
 
 
-def _columns(target: object, name: str) -> list[Column[Any]]:
-    if isinstance(target, Table):
+def _columns(target: Any, name: str) -> list[Column[Any]]:
+    if is_table(target):
         if name in target.c:
             return [target.c[name]]
-        names = list(target.c.keys())
+        names: list[str] = list(target.c.keys())
     else:
         mapper = _mapper(target)
         if name in mapper.column_attrs:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy.engine import Dialect
 
@@ -41,8 +41,8 @@ class TransactionState:
         manual: whether a transaction was begun by SQL text, so that AUTOCOMMIT does not commit each statement.
     """
 
-    effects: set[Dependency] = field(default_factory=set)
-    inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list)
+    effects: set[Dependency] = field(default_factory=set[Dependency])
+    inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list[tuple[Any, WriteAnalysis, Any]])
     altered: str = ""
     manual: bool = False
 
@@ -95,8 +95,10 @@ def state_of(dbapi_connection: Any) -> TransactionState:
 
 
 def _known_state(dbapi_connection: Any) -> TransactionState | None:
-    info = getattr(dbapi_connection, "info", None)
-    return info.get(_KEY) if isinstance(info, dict) else None  # pyright: ignore[reportUnknownMemberType]
+    info: Any = getattr(dbapi_connection, "info", None)
+    if not isinstance(info, dict):
+        return None
+    return cast("TransactionState | None", info.get(_KEY))
 
 
 _GUARDED: Final = ("do_commit", "do_rollback", "do_commit_twophase", "do_rollback_twophase")

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Table
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.expression import FromClause
 
-from rowstamp.analysis.collect import table_key
+from rowstamp._sqlalchemy import is_table, table_prefixes
+from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
 from rowstamp.analysis.text import TextFacts, TextKind, parse_text
@@ -121,23 +122,18 @@ def _text_effects(attachment: Attachment, facts: TextFacts, sql: str) -> set[Dep
 
 def note_ddl(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
     """Note a DDL construct."""
-    element = context.compiled.statement
-    subject = getattr(element, "element", None)
-    table = subject if isinstance(subject, Table) else getattr(subject, "table", None)
-    if not isinstance(table, Table):
+    subject: Any = getattr(context.compiled.statement, "element", None)
+    table = subject if is_table(subject) else getattr(subject, "table", None)
+    if not is_table(table):
         return note_text(attachment, connection, sql, execute)
     state = state_of(connection.connection)
-    if any("TEMP" in str(prefix).upper() for prefix in table.info.get("prefixes", ()) or _prefixes(table)):
+    if any("TEMP" in str(prefix).upper() for prefix in table_prefixes(table)):
         state.altered = f"temporary table {table.name}"
     found = wide_effects(
         schema_of(table, context.execution_options.get("schema_translate_map")), table.name, attachment.scope
     )
     alone = not state.manual and autocommits(attachment, connection, _verb(sql))
     return _note_definition(attachment, state, found, execute, alone=alone, defines=True)
-
-
-def _prefixes(table: Table) -> tuple[Any, ...]:
-    return tuple(getattr(table, "_prefixes", ()))
 
 
 def _note_definition(
@@ -172,5 +168,7 @@ def _verb(sql: str) -> str:
     return sql.lstrip(" \t\r\n(").split(None, 1)[0].upper() if sql.strip() else ""
 
 
-def _schema_and_name(table: Any, translate: Any) -> tuple[str | None, str]:
-    return table if isinstance(table, tuple) else (schema_of(table, translate), table_key(table)[1])
+def _schema_and_name(table: FromClause | TableKey, translate: Any) -> tuple[str | None, str]:
+    if isinstance(table, tuple):
+        return table
+    return schema_of(table, translate), table_key(table)[1]

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from rowstamp.protocol import Commit, Hit, Read, SnapshotView, Touch
+from rowstamp.testing._events import Event, Kind, Property, Step, Violation
 from rowstamp.testing._states import ActorState, Keys, Node, State, fresh_tokens, writer_name, writer_of
 from rowstamp.testing.actors import Answer, Config, Flows, Invalidator, Reader, Served, Stage, Writer
 from rowstamp.testing.model_database import (
@@ -30,65 +31,7 @@ from rowstamp.testing.model_database import (
 )
 from rowstamp.testing.model_store import StoreModel, StoreState, entry_key, index_of, stamp_name
 
-__all__ = ["Event", "Machine", "Property", "Step", "Violation"]
-
-
-class Property(enum.Enum):
-    """What an exploration checks."""
-
-    FRESH = "no hit is older than what was committed when its read began"
-    AT_REST = "when nobody is under way any more and all holds have ended, nothing stale is left"
-    ONE_MOMENT = "a REPEATABLE READ transaction is served nothing but its snapshot"
-
-
-class Violation(NamedTuple):
-    """A property that does not hold, and how that shows."""
-
-    property: Property
-    text: str
-
-
-class Kind(enum.Enum):
-    """The kinds of events."""
-
-    STEP = "step"
-    LATE = "late"
-    CRASH = "crash"
-    EXPIRE = "expire"
-    EVICT_ENTRY = "evict entry"
-    EVICT_STAMP = "evict stamp"
-
-
-class Event(NamedTuple):
-    """Something that may happen next.
-
-    Attributes:
-        kind: what.
-        actor: whom it concerns; for evictions the number of the entry or stamp.
-        answer: what becomes of a COMMIT.
-        task: the number of the transaction, for what befalls one that is over.
-        stamp: the stamp whose hold expires.
-    """
-
-    kind: Kind
-    actor: int
-    answer: Answer = Answer.DONE
-    task: int = 0
-    stamp: int = 0
-
-
-class Step(NamedTuple):
-    """What an event led to.
-
-    Attributes:
-        state: the state after it.
-        served: the number of the entry and the versions, if it was a hit.
-        violations: what the step itself has violated.
-    """
-
-    state: State
-    served: tuple[int, Versions] | None = None
-    violations: tuple[Violation, ...] = ()
+__all__ = ["Machine"]
 
 
 class _Raised(enum.Enum):

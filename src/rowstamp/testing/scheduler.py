@@ -32,7 +32,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from rowstamp.testing._machine import Event, Kind, Machine, Property, Step, Violation
+from rowstamp.testing._events import Event, Kind, Property, Step, Violation
+from rowstamp.testing._machine import Machine
 from rowstamp.testing._states import State
 from rowstamp.testing.actors import Answer, Config, Flows, Invalidator, Reader, Writer
 from rowstamp.testing.model_database import Isolation, Versions

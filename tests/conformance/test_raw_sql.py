@@ -1,0 +1,181 @@
+"""SQL as text: read, written, and not understood."""
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select, text
+from sqlalchemy.schema import CreateTable, DropTable
+
+from rowstamp import RowstampWarning, cached
+from tests.conformance.models import FREE_ID, Category, Product, Tag
+from tests.harness import Env, everything, read
+
+NAMES = select(Product.name).order_by(Product.id)
+BY_KEY = select(Product).where(Product.id == 1)
+RAW = text("SELECT name, price FROM products WHERE category_id = :category ORDER BY id")
+
+
+def test_a_text_update_is_seen(env: Env) -> None:
+    """`text("UPDATE …")` in a session ends lists and rows by key."""
+    with env.change_of(NAMES, BY_KEY), env.transaction() as session:
+        session.execute(text("UPDATE products SET name = 'raw' WHERE id = :id"), {"id": 1})
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO tags (id, name) VALUES (100, 'raw')",
+        "DELETE FROM tags WHERE id = 3",
+        "WITH t AS (SELECT 3 AS id) UPDATE tags SET name = 'raw' WHERE id IN (SELECT id FROM t)",
+        "/* a comment */ update TAGS set NAME = 'raw' where ID = 3",
+        "INSERT INTO tags (id, name) VALUES (3, 'x') ON CONFLICT (id) DO UPDATE SET name = 'raw'",
+    ],
+)
+def test_driver_sql_is_seen(env: Env, sql: str) -> None:
+    """`exec_driver_sql` of any write, in any spelling."""
+    with env.change_of(everything(Tag)), env.connect() as connection:
+        connection.exec_driver_sql(sql)
+        connection.commit()
+
+
+def test_text_with_many_parameters_is_seen(env: Env) -> None:
+    """`executemany` of text."""
+    with env.change_of(NAMES, BY_KEY), env.connect() as connection:
+        connection.execute(text("UPDATE products SET name = :n WHERE id = :i"), [{"i": 1, "n": "a"}, {"i": 2, "n": "b"}])
+        connection.commit()
+
+
+def test_a_text_select_is_cached_and_followed(env: Env) -> None:
+    """`text("SELECT …")` depends on the tables it names; its parameters are in the key."""
+    first, second = ({"category": id_} for id_ in (1, 2))
+    assert env.warm(RAW, first) == env.truth(RAW, first)
+    assert env.warm(RAW, second) == env.truth(RAW, second)
+    with env.transaction() as session:
+        session.get_one(Product, 1).price += 1
+    assert env.rows(RAW, first) == env.truth(RAW, first)
+    assert env.rows(RAW, second) == env.truth(RAW, second)
+
+
+def test_a_text_select_with_columns(env: Env) -> None:
+    """`text().columns()` and `select().from_statement(text())` depend on the text, not on the entity."""
+    typed = text("SELECT id, name, price FROM products ORDER BY id").columns(Product.id, Product.name, Product.price)
+    entities = select(Product).from_statement(text("SELECT * FROM products WHERE id IN (SELECT id FROM tags)"))
+    with env.change_of(typed, entities), env.transaction() as session:
+        session.get_one(Product, 1).price += 1
+    with env.change_of(entities), env.transaction() as session:
+        session.add(Tag(id=4, name="dominoes"))
+
+
+def test_from_statement_of_a_select(env: Env) -> None:
+    """`from_statement(select(…))` depends on the inner select."""
+    inner = select(Product).where(Product.category_id.in_(select(Category.id).where(Category.name == "books")))
+    with env.change_of(select(Product).from_statement(inner)), env.transaction() as session:
+        session.get_one(Category, 1).name = "paper"
+
+
+def test_a_driver_select_is_cached_and_followed(env: Env) -> None:
+    """`exec_driver_sql("SELECT …")` may be cached by execution option."""
+    sql, asked = "SELECT name FROM products ORDER BY id", {"rowstamp": cached()}
+
+    def names() -> list[str]:
+        with env.connect() as connection:
+            return [name for (name,) in connection.exec_driver_sql(sql, execution_options=asked)]
+
+    first = names()
+    with env.traffic() as traffic:
+        assert names() == first
+    assert traffic.statements == []
+    with env.transaction() as session:
+        session.get_one(Product, 1).name = "atlas II"
+    assert names() == ["atlas II", *first[1:]]
+
+
+def test_a_rollback_of_raw_writes(env: Env) -> None:
+    """Rolled back, a raw write publishes nothing; its own transaction sees it."""
+    with env.no_change_of(NAMES), env.session() as session:
+        session.execute(text("UPDATE products SET name = 'raw'"))
+        assert read(session, NAMES) == [("raw",)] * 4
+        session.rollback()
+
+
+def test_what_is_not_understood_ends_everything_and_warns(postgres_env: Env) -> None:
+    """A statement whose effects nobody can tell ends the whole namespace."""
+    with postgres_env.change_of(NAMES), postgres_env.transaction() as session:
+        with pytest.warns(RowstampWarning, match="invalidates everything"):
+            session.execute(text("DO $$ BEGIN UPDATE products SET name = 'done'; END $$"))
+
+
+def test_begin_and_commit_as_text(env: Env) -> None:
+    """A transaction that text begins and commits is published by that COMMIT."""
+    with env.change_of(NAMES), env.connect() as connection:
+        connection.exec_driver_sql("UPDATE products SET name = 'raw' WHERE id = 1")
+        connection.exec_driver_sql("COMMIT")
+        connection.rollback()
+
+
+def test_begin_as_text_under_autocommit(env: Env) -> None:
+    """BEGIN as text ends autocommit: what follows is published by COMMIT, and nothing of it before."""
+    with env.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        rows = env.warm(NAMES)
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql("UPDATE products SET name = 'raw' WHERE id = 1")
+        assert read(connection, NAMES)[0] == ("raw",)
+        assert env.rows(NAMES) == rows == env.truth(NAMES)
+        connection.exec_driver_sql("COMMIT")
+    assert env.rows(NAMES) == env.truth(NAMES) != rows
+
+
+def test_a_rollback_as_text(env: Env) -> None:
+    """ROLLBACK as text ends the transaction without publishing."""
+    with env.no_change_of(NAMES), env.connect() as connection:
+        connection.exec_driver_sql("UPDATE products SET name = 'raw' WHERE id = 1")
+        connection.exec_driver_sql("ROLLBACK")
+        connection.rollback()
+
+
+def test_a_table_that_is_dropped_and_made_again(env: Env) -> None:
+    """DDL constructs end what was read of the table."""
+    table = Table("extra", MetaData(), Column("id", Integer, primary_key=True))
+    with env.connect() as connection:
+        connection.execute(CreateTable(table))
+        connection.execute(insert(table).values(id=1))
+        connection.commit()
+        count = select(func.count()).select_from(table)
+        assert env.warm(count) == [(1,)]
+        connection.execute(DropTable(table))
+        connection.execute(CreateTable(table))
+        connection.commit()
+    assert env.rows(count) == [(0,)]
+
+
+def test_ddl_as_text(env: Env) -> None:
+    """DROP, CREATE and ALTER as text do so too."""
+    with env.transaction() as session:
+        session.execute(text("CREATE TABLE extra (id integer)"))
+        session.execute(text("INSERT INTO extra VALUES (1)"))
+    assert env.warm(text("SELECT * FROM extra")) == [(1,)]
+    with env.transaction() as session:
+        session.execute(text("ALTER TABLE extra ADD COLUMN more integer"))
+    assert env.warm(text("SELECT * FROM extra")) == [(1, None)]
+    with env.transaction() as session:
+        session.execute(text("DROP TABLE extra"))
+        session.execute(text("CREATE TABLE extra (id integer)"))
+    assert env.rows(text("SELECT * FROM extra")) == []
+
+
+def test_truncate(postgres_env: Env) -> None:
+    """TRUNCATE … CASCADE ends what was read of the table and of those that refer to it."""
+    from tests.conformance.models import Note, Review
+
+    with postgres_env.change_of(everything(Review), everything(Product), everything(Note)):
+        with postgres_env.transaction() as session:
+            session.execute(text("TRUNCATE products CASCADE"))
+
+
+def test_ids_and_strings_that_look_alike(env: Env) -> None:
+    """Parameters that are equal for Python but not for the database have entries of their own."""
+    stmt = text("SELECT :value, name FROM products WHERE id = 1" if env.dialect == "sqlite" else
+                "SELECT CAST(:value AS text), name FROM products WHERE id = 1")  # fmt: skip
+    values: list[object] = ["1", "1.0", "", "a\0b"[:1], "é", "e\u0301"]
+    for value in values:
+        env.rows(stmt, {"value": value})
+    assert [env.rows(stmt, {"value": value})[0][0] for value in values] == values
+    assert FREE_ID
