@@ -1,4 +1,5 @@
 pytest_plugins = [
+    "tests.model.figures",
     "tests.servers.mariadb",
     "tests.servers.postgres",
     "tests.servers.redis",

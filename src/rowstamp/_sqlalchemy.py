@@ -18,7 +18,7 @@ from sqlalchemy import Table, util
 from sqlalchemy.engine import Connection, Dialect, Engine, Result
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.engine.util import TransactionalContext
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import LoaderCallableStatus, PassiveFlag, Session
 from sqlalchemy.sql.expression import FromClause, Join, Select
 from sqlalchemy.types import TypeEngine
 
@@ -342,3 +342,63 @@ class StandInConnection(Connection):
         super().__init__(
             engine, connection=dbapi_connection, _has_events=False, _allow_revalidate=False, _allow_autobegin=False
         )
+
+
+# --------------------------------------------------------------------------------------------------- recording
+
+
+def has_mapper_entities(context: Any) -> bool:
+    """Return whether an execution loads entities, so that its session looks them up in its identity map."""
+    state = getattr(getattr(context, "compiled", None), "compile_state", None)
+    return bool(getattr(state, "_has_mapper_entities", False))
+
+
+def loaded_states(session: Session) -> list[Any]:
+    """Return the states of the persistent instances of a session that have loaded attributes."""
+    return [state for state in session.identity_map.all_states() if not state.expired]
+
+
+def in_greenlet() -> bool:
+    """Return whether asynchronous drivers may be used from synchronous code here."""
+    return bool(util.concurrency.in_greenlet())
+
+
+def is_clean(session: Session) -> bool:
+    """Return whether a session has nothing to flush."""
+    return session._is_clean()
+
+
+def session_binds(session: Session) -> list[Any]:
+    """Return the engines and connections that a session may use, as far as it was told when it was made."""
+    binds: Mapping[Any, Any] = getattr(session, "_Session__binds", {})
+    return list(dict.fromkeys([each for each in (session.bind, *binds.values()) if each is not None]))
+
+
+def chooses_bind(session: Session) -> bool:
+    """Return whether the session's class chooses engines by rules of its own."""
+    return type(session).get_bind is not Session.get_bind
+
+
+_lookup_in_identity_map: Any = Session._identity_lookup
+
+
+def observe_identity_map(observer: Callable[[Session, Any, bool], None]) -> None:
+    """Tell ``observer`` of each instance that a session finds in its identity map when it is asked for a key.
+
+    It is told the session, the instance, and whether SQL is allowed at this point. There is no event for it, so the method of the
+    class is replaced; subclasses that have their own call it.
+    """
+
+    def _identity_lookup(self: Session, *args: Any, **kw: Any) -> Any:
+        found = _lookup_in_identity_map(self, *args, **kw)
+        if found is not None and not isinstance(found, LoaderCallableStatus):
+            passive = kw.get("passive", PassiveFlag.PASSIVE_OFF)
+            observer(self, found, bool(passive & PassiveFlag.SQL_OK))
+        return found
+
+    Session._identity_lookup = _identity_lookup  # type: ignore[method-assign]
+
+
+def ignore_identity_map() -> None:
+    """Undo :func:`observe_identity_map`."""
+    Session._identity_lookup = _lookup_in_identity_map  # type: ignore[method-assign]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from rowstamp.journal import Journal
 from rowstamp.keys import stamp_name, stamp_names
 from rowstamp.model import Dependency, fresh_token
 from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
+from rowstamp.protocol_calls import capture
+from rowstamp.recording import active, note, refuse
 from rowstamp.store import AsyncStore, Store
 
 __all__ = ["Core", "Policy"]
@@ -123,6 +125,8 @@ class Core:
         except StoreError:
             self.counters.count("store_errors")
             return Miss(None)
+        if active() is not None:
+            self._record(outcome)
         if isinstance(outcome, Hit):
             self.counters.hit(outcome.load_time)
             return outcome
@@ -131,6 +135,24 @@ class Core:
         if outcome.corrupt:
             self.counters.count("corrupt")
         return outcome
+
+    def _record(self, outcome: Hit | Miss) -> None:
+        """Tell the cached functions under way on which tokens the outcome of a lookup stands."""
+        if isinstance(outcome, Hit):
+            note(self, outcome.tokens)
+        elif outcome.ticket is None:
+            refuse("a stamp is held")
+        else:
+            note(self, outcome.ticket.tokens)
+
+    def capture(self, stamps: Sequence[bytes]) -> Mapping[bytes, bytes] | None:
+        """Capture stamps for a part of a cached function's result; ``None`` if one is held or the store cannot be used."""
+        try:
+            self._replay_journal()
+            return self._run(capture(stamps))
+        except StoreError:
+            self.counters.count("store_errors")
+            return None
 
     def fill(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float) -> None:
         """Store a result. A store that cannot be used loses it, and nothing else."""
@@ -141,8 +163,19 @@ class Core:
         else:
             self.counters.count("fills")
 
-    def commit(self, effects: Iterable[Dependency], commit_database: Callable[[], Any]) -> None:
+    def commit(
+        self,
+        effects: Iterable[Dependency],
+        commit_database: Callable[[], Any],
+        *,
+        refused: Callable[[BaseException], bool],
+    ) -> None:
         """Commit a database transaction that had these effects, so that no read is stale before, during or after.
+
+        Args:
+            effects: what the transaction touched.
+            commit_database: sends COMMIT.
+            refused: whether an exception of it says for certain that nothing was or will be committed.
 
         Raises:
             CommitRefused: the holds could not be taken and ``on_store_down="fail"``; nothing was committed.
@@ -152,7 +185,8 @@ class Core:
         stamps = stamp_names(self.config.namespace, effects)
         attempt = _Attempt(commit_database)
         try:
-            outcome = self._run(commit(stamps, writer=fresh_token(), hold_ttl=self.config.hold_ttl), attempt)
+            flow = commit(stamps, writer=fresh_token(), hold_ttl=self.config.hold_ttl, refused=refused)
+            outcome = self._run(flow, attempt)
         except BaseException as exc:  # noqa: BLE001 - let out again, or explained why not
             self._commit_failed(exc, attempt, stamps)
         else:

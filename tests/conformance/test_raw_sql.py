@@ -2,10 +2,11 @@
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable, DropTable
 
 from rowstamp import RowstampWarning, cached
-from tests.conformance.models import FREE_ID, Category, Product, Tag
+from tests.conformance.models import Category, Note, OrderItem, Product, Review, Tag
 from tests.harness import Env, everything, read
 
 NAMES = select(Product.name).order_by(Product.id)
@@ -148,25 +149,31 @@ def test_a_table_that_is_dropped_and_made_again(env: Env) -> None:
 
 def test_ddl_as_text(env: Env) -> None:
     """DROP, CREATE and ALTER as text do so too."""
+    extra = text("SELECT id FROM extra")
     with env.transaction() as session:
         session.execute(text("CREATE TABLE extra (id integer)"))
         session.execute(text("INSERT INTO extra VALUES (1)"))
-    assert env.warm(text("SELECT * FROM extra")) == [(1,)]
-    with env.transaction() as session:
-        session.execute(text("ALTER TABLE extra ADD COLUMN more integer"))
-    assert env.warm(text("SELECT * FROM extra")) == [(1, None)]
+    assert env.warm(extra) == [(1,)]
     with env.transaction() as session:
         session.execute(text("DROP TABLE extra"))
         session.execute(text("CREATE TABLE extra (id integer)"))
-    assert env.rows(text("SELECT * FROM extra")) == []
+    assert env.warm(extra) == []
+    with env.transaction() as session:
+        session.execute(text("ALTER TABLE extra RENAME TO other"))
+    with pytest.raises(DBAPIError):
+        env.rows(extra)
 
 
 def test_truncate(postgres_env: Env) -> None:
-    """TRUNCATE … CASCADE ends what was read of the table and of those that refer to it."""
-    from tests.conformance.models import Note, Review
+    """TRUNCATE ends what was read of the table."""
+    with postgres_env.change_of(everything(OrderItem)), postgres_env.transaction() as session:
+        session.execute(text("TRUNCATE order_items"))
 
-    with postgres_env.change_of(everything(Review), everything(Product), everything(Note)):
-        with postgres_env.transaction() as session:
+
+def test_truncate_cascade(postgres_env: Env) -> None:
+    """TRUNCATE … CASCADE empties tables that it does not name; it ends everything, and says so."""
+    with postgres_env.change_of(everything(Review), everything(Note)), postgres_env.transaction() as session:
+        with pytest.warns(RowstampWarning, match="CASCADE"):
             session.execute(text("TRUNCATE products CASCADE"))
 
 
@@ -174,8 +181,7 @@ def test_ids_and_strings_that_look_alike(env: Env) -> None:
     """Parameters that are equal for Python but not for the database have entries of their own."""
     stmt = text("SELECT :value, name FROM products WHERE id = 1" if env.dialect == "sqlite" else
                 "SELECT CAST(:value AS text), name FROM products WHERE id = 1")  # fmt: skip
-    values: list[object] = ["1", "1.0", "", "a\0b"[:1], "é", "e\u0301"]
+    values: list[object] = ["1", "1.0", "", "é", "e\u0301"]
     for value in values:
         env.rows(stmt, {"value": value})
     assert [env.rows(stmt, {"value": value})[0][0] for value in values] == values
-    assert FREE_ID

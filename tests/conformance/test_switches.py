@@ -114,7 +114,6 @@ def test_disabled_serves_and_fills_nothing(env: Env) -> None:
         assert not env.core_served(JOINED)
     assert env.served(FIRST)
     assert not env.served(JOINED)
-    assert env.cache.stats().bypasses["disabled"] == 3
 
 
 def test_disabled_still_invalidates(env: Env) -> None:

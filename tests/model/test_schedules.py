@@ -114,7 +114,7 @@ SCHEDULES = [
     Schedule(
         "the same with a lost answer",
         ONE_ROW,
-        "W0:hold expire:W0:s0 R0 W0:commit-lost W0:release R1 R2",
+        "W0:hold expire:W0:s0 R0 W0:commit-lost W0:hold expire:W0:s0 R1 R2",
         hits=(1,),
     ),
     Schedule("a direct invalidation", ONE_ROW, "R0 I0 R1 R2", hits=(1,)),

@@ -34,6 +34,7 @@ WEAKENINGS = [
     Weakening(cases.BASE, BOTH, weakened.BumpBeforeCommit()),
     Weakening(cases.BASE, BOTH, weakened.BumpBeforeAndAfterCommit()),
     Weakening(cases.BASE, BOTH, weakened.ReleaseBeforeCommit()),
+    Weakening(cases.IN_DOUBT, BOTH, weakened.ReleaseInDoubt()),
     # As long as a hold outlives its writer, an answer that is lost is no worse than a crash. It is when it does not.
     Weakening(cases.LAPSES, BOTH, weakened.ReleaseOnlyOnSuccess()),
     Weakening(cases.TWO_ENTRIES, BOTH, weakened.HoldFirstStampOnly()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rowstamp import protocol
 from rowstamp.entry import unpack_entry
 from rowstamp.model import StoreSnapshot
 from rowstamp.protocol import (
@@ -21,7 +22,6 @@ from rowstamp.protocol import (
     Touch,
 )
 from rowstamp.testing.actors import Script, Stage
-from rowstamp.testing.model_database import CommitFailed, CommitLost
 from rowstamp.testing.model_store import Cell, StoreModel, StoreState, entry_key, index_of
 from rowstamp.testing.scheduler import Flows
 
@@ -33,6 +33,13 @@ def tokens_for(stamps: Sequence[bytes], mint: Minter) -> Mapping[bytes, bytes]:
 
 
 # --------------------------------------------------------------------------------------------------- writers
+
+
+class ReleaseInDoubt(Flows):
+    """A COMMIT that raises without saying how it ended is released as if it had taken place, though it still may."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        return protocol.commit(stamps, writer=writer, hold_ttl=60.0, refused=lambda _exc: True, mint=mint)
 
 
 class BumpAfterCommit(Flows):
@@ -269,27 +276,3 @@ class ReleaseKeepsToken(StoreModel):
 
     def released(self, cell: Cell, writer: bytes, token: bytes) -> Cell:
         return super().released(cell, writer, token) if writer in cell.holders else cell
-
-
-# ------------------------------------------------------------------------------------------- a stronger one
-
-
-class HoldAgainInDoubt(Flows):
-    """A COMMIT that raises without saying how it ended: its stamps are held once more, and nobody releases them.
-
-    Not weakened but stronger than releasing: whenever the transaction takes effect while that hold lasts, nothing
-    validates at that moment, and the expiry makes the stamps new.
-    """
-
-    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
-        yield Hold(stamps, writer, 60.0)
-        try:
-            yield Commit()
-        except CommitFailed:
-            yield Release(tokens_for(stamps, mint), writer)
-            raise
-        except CommitLost:
-            yield Hold(stamps, writer, 60.0)
-            raise
-        still_held: tuple[bool, ...] = yield Release(tokens_for(stamps, mint), writer)
-        return Committed(late=still_held.count(False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -85,6 +85,11 @@ def filled(core: Core, *dependencies: Dependency) -> list[bytes]:
     return names
 
 
+def commit(core: Core, commit_database: Callable[[], Any], *effects: Dependency) -> None:
+    """Commit; a ``ValueError`` is the database's refusal."""
+    core.commit(effects, commit_database, refused=lambda exc: isinstance(exc, ValueError))
+
+
 def hits(core: Core, names: list[bytes]) -> bool:
     """Whether the entry is served."""
     return isinstance(core.lookup(ENTRY, names, serve=True), Hit)
@@ -93,7 +98,7 @@ def hits(core: Core, names: list[bytes]) -> bool:
 def test_a_commit_makes_what_it_touched_unusable(core: Core) -> None:
     """The plain case."""
     names = filled(core, ROW)
-    core.commit({ROW, TABLE}, lambda: None)
+    commit(core, lambda: None, ROW, TABLE)
     assert not hits(core, names)
     assert core.counters.snapshot().invalidations == 1
 
@@ -101,7 +106,7 @@ def test_a_commit_makes_what_it_touched_unusable(core: Core) -> None:
 def test_a_commit_leaves_the_rest_alone(core: Core) -> None:
     """Other stamps keep their tokens."""
     names = filled(core, ROW)
-    core.commit({TABLE}, lambda: None)
+    commit(core, lambda: None, TABLE)
     assert hits(core, names)
 
 
@@ -109,12 +114,12 @@ def test_nothing_is_served_or_filled_while_a_commit_is_under_way(core: Core) -> 
     """From before COMMIT until after the stamp is held."""
     names = filled(core, ROW)
     seen: list[Hit | Miss] = []
-    core.commit({ROW}, lambda: seen.append(core.lookup(ENTRY, names, serve=True)))
+    commit(core, lambda: seen.append(core.lookup(ENTRY, names, serve=True)), ROW)
     assert seen == [Miss(None)]
 
 
 def test_a_failed_commit_raises_its_own_error_and_releases(core: Core) -> None:
-    """Its outcome may be unknown, so it counts as committed."""
+    """Nothing was committed, and nothing is held up."""
     names = filled(core, ROW)
 
     def fail() -> None:
@@ -122,9 +127,26 @@ def test_a_failed_commit_raises_its_own_error_and_releases(core: Core) -> None:
         raise ValueError(msg)
 
     with pytest.raises(ValueError, match="serialization failure"):
-        core.commit({ROW}, fail)
+        commit(core, fail, ROW)
     assert not hits(core, names)
     assert isinstance(core.lookup(ENTRY, names, serve=True), Miss)
+
+
+def test_a_commit_in_doubt_holds_its_stamps_until_the_doubt_is_over() -> None:
+    """A connection lost while waiting for the answer: the commit may still take place."""
+    now = [0.0]
+    core = Core(Config(hold_ttl=10), MemoryStore(clock=lambda: now[0]))
+    names = filled(core, ROW)
+
+    def lose() -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        commit(core, lose, ROW)
+    assert core.lookup(ENTRY, names, serve=True) == Miss(None), "neither served nor filled"
+    now[0] = 11.0
+    assert not hits(core, names)
+    filled(core, ROW)
 
 
 def test_reads_of_a_store_that_is_down_are_misses_without_fill(core: Core, store: FailingStore) -> None:
@@ -150,7 +172,7 @@ def test_holds_that_fail_are_journalled_and_the_commit_goes_through(core: Core, 
     names = filled(core, ROW)
     store.failing = {"hold", "touch"}
     committed: list[bool] = []
-    core.commit({ROW}, lambda: committed.append(True))
+    commit(core, lambda: committed.append(True), ROW)
     assert committed == [True]
     assert not hits(core, names), "the journal could not be replayed, so the store is not trusted"
     store.failing = set()
@@ -162,7 +184,7 @@ def test_a_release_that_fails_raises_nothing_and_is_journalled(core: Core, store
     """The database has committed: an error would say that it had not."""
     names = filled(core, ROW)
     store.failing = {"release"}
-    core.commit({ROW}, lambda: None)
+    commit(core, lambda: None, ROW)
     assert core.journal.pending()
     store.failing = set()
     assert not hits(core, names)
@@ -177,7 +199,7 @@ def test_a_failed_commit_whose_release_fails_raises_the_commits_error(core: Core
         raise ValueError(msg)
 
     with pytest.raises(ValueError, match="deferred constraint"):
-        core.commit({ROW}, fail)
+        commit(core, fail, ROW)
     assert core.journal.pending()
 
 
@@ -187,7 +209,7 @@ def test_a_commit_may_be_refused_when_its_holds_fail(store: FailingStore) -> Non
     store.failing = {"hold"}
     committed: list[bool] = []
     with pytest.raises(CommitRefused, match="hold failed"):
-        core.commit({ROW}, lambda: committed.append(True))
+        commit(core, lambda: committed.append(True), ROW)
     assert committed == []
 
 
@@ -196,7 +218,7 @@ def test_a_commit_may_ignore_that_its_holds_fail(store: FailingStore) -> None:
     core = Core(Config(on_store_down="ignore"), store)
     names = filled(core, ROW)
     store.failing = {"hold"}
-    core.commit({ROW}, lambda: None)
+    commit(core, lambda: None, ROW)
     store.failing = set()
     assert hits(core, names)
 
@@ -209,7 +231,7 @@ def test_a_commit_that_is_cancelled_while_releasing_is_journalled(core: Core, st
 
     store.release = cancelled  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        core.commit({ROW}, lambda: None)
+        commit(core, lambda: None, ROW)
     assert core.journal.pending()
 
 
@@ -232,7 +254,7 @@ def test_a_commit_that_outlives_its_holds_is_counted() -> None:
         now[0] = 11.0
         filled(core, ROW)  # the hold is over, and a reader still sees what was there before
 
-    core.commit({ROW}, slow)
+    commit(core, slow, ROW)
     assert not hits(core, names)
     assert core.counters.snapshot().late_commits == 1
 

@@ -10,8 +10,10 @@ from sqlalchemy.engine import Connection
 
 from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.reads import Execution, serve_or_fill
+from rowstamp.orm.record import record
 from rowstamp.orm.transaction import guard_commits, unguard_commits
 from rowstamp.orm.writes import note_ddl, note_dml, note_select, note_text
+from rowstamp.recording import active
 
 __all__ = ["install", "remove"]
 
@@ -72,6 +74,8 @@ def _handle(
     """Return ``True`` if the execution has taken place or is not needed."""
     connection: Connection = context.root_connection
     compiled = context.compiled
+    if active() is not None:
+        record(attachment, connection, context, sql, parameters)
     if compiled is not None and context.isddl:
         return note_ddl(attachment, connection, context, sql, execute) or None
     if context.isinsert or context.isupdate or context.isdelete:

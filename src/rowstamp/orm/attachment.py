@@ -62,6 +62,14 @@ class Attachment:
         """The dialect shared by the engine and its copies."""
         return self.engine.dialect
 
+    def refused(self, exc: BaseException) -> bool:
+        """Return whether an exception of COMMIT is the database's own answer: nothing was or will be committed.
+
+        A lost connection, a timeout, a cancelled task give no answer.
+        """
+        dbapi: Any = self.dialect.loaded_dbapi
+        return isinstance(exc, dbapi.Error) and not self.dialect.is_disconnect(exc, None, None)
+
     def identity(self, translate: Mapping[Any, Any] | None) -> bytes:
         """Return a digest of what makes the same SQL mean something else elsewhere; part of every entry's key."""
         if translate or not self._identity:

@@ -24,9 +24,11 @@ from rowstamp._sqlalchemy import (
     distill,
     execution_context,
     hook_connections,
+    ignore_identity_map,
     is_user_select,
     may_rewrite,
     merged_options,
+    observe_identity_map,
     original_connection_for_bind,
     result_of,
     session_connection,
@@ -36,8 +38,10 @@ from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION, cached
 from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, Prepared, lookup, prepare
+from rowstamp.orm.record import found_in_identity_map, meet_session, record_hit, record_unattached
 from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
 from rowstamp.orm.transaction import TransactionState, state_of
+from rowstamp.recording import active
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
@@ -63,6 +67,8 @@ class _ConnectionHook:
         if session is None:
             msg = "the session is gone"
             raise InvalidRequestError(msg)
+        if active() is not None:
+            record_unattached(bind)
         if self.armed and execution_options is None and not kw and isinstance(bind, Engine):
             self.armed = False
             attachment = attachment_of(bind.dialect)
@@ -122,6 +128,8 @@ class _ReadConnection(StandInConnection):
             attachment.core.counters.bypass(found.reason)
             return Marker.SKIP
         if isinstance(found, ReplayCursor):
+            if active() is not None:
+                record_hit(attachment, context)
             context.cursor = found
             return result_of(context)
         return found
@@ -144,6 +152,8 @@ def _state(connection: Connection | None) -> TransactionState | None:
 
 def _on_orm_execute(state: ORMExecuteState) -> None:
     session = state.session
+    if active() is not None:
+        meet_session(session)
     if session.info.get(OPTION) is False:
         state.update_execution_options(**{OPTION: False})
         return
@@ -165,10 +175,17 @@ def listen_to_sessions() -> None:
     """Notice the statements of all sessions; may be called again when somebody has cleared the listeners."""
     stop_listening()
     event.listen(Session, "do_orm_execute", _on_orm_execute)
+    observe_identity_map(_on_identity_lookup)
+
+
+def _on_identity_lookup(session: Session, instance: object, sql_allowed: bool) -> None:  # noqa: FBT001 - as it is told
+    if active() is not None:
+        found_in_identity_map(session, instance, sql_allowed=sql_allowed)
 
 
 def stop_listening() -> None:
     """Undo :func:`listen_to_sessions`; without it nothing happens."""
+    ignore_identity_map()
     try:
         event.remove(Session, "do_orm_execute", _on_orm_execute)
     except InvalidRequestError:

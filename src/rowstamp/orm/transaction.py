@@ -142,8 +142,8 @@ def commit_state(attachment: Attachment, state: TransactionState, commit_databas
     effects = state.all_effects(attachment)
     if not effects:
         commit_database()
-        return
-    try:
-        attachment.core.commit(effects, commit_database)
-    finally:
         state.ended()
+        return
+    # After a failure the effects stay: the transaction may still be open, and be committed by a second try.
+    attachment.core.commit(effects, commit_database, refused=attachment.refused)
+    state.ended()

@@ -157,7 +157,7 @@ def _note(
     attachment: Attachment, state: TransactionState, found: set[Dependency], execute: Execute, *, alone: bool
 ) -> bool:
     if alone:
-        attachment.core.commit(found, execute)
+        attachment.core.commit(found, execute, refused=attachment.refused)
         return True
     state.touch(found)
     return False

@@ -182,7 +182,9 @@ def _info(reply: Reply) -> dict[str, str]:
 def _identity(run_id: str, replication: Mapping[str, str]) -> bytes:
     role = replication.get("role")
     if role != "master":
-        raise StoreError(f"the server is a {role or 'server of unknown role'} and may lag behind: connect to the primary")
+        raise StoreError(
+            f"the server is a {role or 'server of unknown role'} and may lag behind: connect to the primary"
+        )
     return f"{run_id} {replication.get('master_replid', '')}".encode()
 
 
@@ -272,9 +274,7 @@ def hold(keys: Keys, stamps: Sequence[bytes], writer: bytes, ttl: float) -> Writ
 
     def commands(server: Server) -> list[Words]:
         kind = "p" if server.evicts_volatile else "h"
-        return [
-            ("EVALSHA", sha, 1, keys.stamps + stamp, writer, milliseconds, kind) for stamp in dict.fromkeys(stamps)
-        ]
+        return [("EVALSHA", sha, 1, keys.stamps + stamp, writer, milliseconds, kind) for stamp in dict.fromkeys(stamps)]
 
     return Write(commands, _nothing)
 
@@ -286,9 +286,7 @@ def release(keys: Keys, tokens: Mapping[bytes, bytes], writer: bytes) -> Write:
     def commands(server: Server) -> list[Words]:
         tag = server.tag()
         lives = STAMP_SECONDS * 1000, UNREAD_SECONDS * 1000
-        return [
-            ("EVALSHA", sha, 1, keys.stamps + stamp, tag, token, writer, *lives) for stamp, token in tokens.items()
-        ]
+        return [("EVALSHA", sha, 1, keys.stamps + stamp, tag, token, writer, *lives) for stamp, token in tokens.items()]
 
     return Write(commands, lambda replies, _: tuple([reply == 1 for reply in _granted(replies)]))
 
@@ -406,9 +404,9 @@ def converse(
     if check:
         _check(server, next(left), now)
     read = iter(batch.results([next(left) for _ in batch.commands()], server) if reads else ())
-    wrote = iter([
-        _outcome(write, [next(left) for _ in each], server) for write, each in zip(writes, written, strict=True)
-    ])
+    wrote = iter(
+        [_outcome(write, [next(left) for _ in each], server) for write, each in zip(writes, written, strict=True)]
+    )
     return [next(read) if isinstance(call, Read) else next(wrote) for call in calls]
 
 

@@ -16,6 +16,7 @@ from rowstamp import protocol
 from rowstamp.protocol import Committed, Flow, Hit, Miss, SnapshotView, Ticket
 from rowstamp.testing.model_database import (
     Change,
+    CommitFailed,
     Isolation,
     ReceiveRows,
     TakeSnapshot,
@@ -40,6 +41,10 @@ __all__ = [
 
 _TTL = 60.0
 Minter: TypeAlias = Callable[[], bytes]
+
+
+def _refused(exc: BaseException) -> bool:
+    return isinstance(exc, CommitFailed)
 
 
 # ------------------------------------------------------------------------------------------------------ who
@@ -179,7 +184,7 @@ class Flows:
 
     def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
         """Commit a transaction that wrote."""
-        return protocol.commit(stamps, writer=writer, hold_ttl=_TTL, mint=mint)
+        return protocol.commit(stamps, writer=writer, hold_ttl=_TTL, refused=_refused, mint=mint)
 
     def invalidate(self, stamps: Sequence[bytes], *, mint: Minter) -> Flow[None]:
         """Make what depends on these stamps unusable."""

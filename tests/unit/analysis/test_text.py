@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from rowstamp.analysis._text_facts import NotUnderstood
+from rowstamp.analysis._text_lexer import lex
+from rowstamp.analysis._text_tree import _confirm, _Survey
 from rowstamp.analysis.text import LONGEST, TextFacts, TextKind, parse_text
 
 ALL = ("postgresql", "sqlite", "mysql", "mariadb")
@@ -293,7 +296,7 @@ def test_explain(dialect: str, sql: str, outcome: str) -> None:
     ("backslash-is-a-character", PG + LITE, r"SELECT '\' FROM t WHERE a = ''", "read t"),
     ("escapes", PG, r"SELECT E'a\' FROM b -- ' FROM a", "read a"),
     ("escaped-quote", PG, r"SELECT E'\' FROM b, ' FROM a", "read a"),
-    ("escapes-go-on", PG, "SELECT E'a'\n'\\' FROM b' FROM a", "?"),
+    ("escapes-go-on", PG, "SELECT E'a'\n'\\' FROM b -- ' FROM a", "?"),
     ("unicode-escapes", PG, r'SELECT * FROM U&"\0061"', "?"),
     ("quote-in-quotes", PG + LITE, 'SELECT 1 FROM "a""b"', "?"),
     ("ansi-quotes", MY, 'SELECT 1 FROM "t"', "?"),
@@ -360,6 +363,16 @@ def test_functions(dialect: str, sql: str, outcome: str) -> None:
 def test_locks(dialect: str, sql: str, outcome: str) -> None:
     """A query that locks says so."""
     assert show(parse_text(sql, dialect)) == outcome
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1 FROM t", "SELECT 1, (DELETE FROM t)"])
+def test_a_tree_that_lacks_what_the_tokens_name_is_not_believed(sql: str) -> None:
+    """Should the parser overlook a table or a write, nothing is claimed."""
+    overlooking = _Survey("postgres", {})
+    if "DELETE" in sql:
+        overlooking.tables = set(range(20))
+    with pytest.raises(NotUnderstood):
+        _confirm(overlooking, lex(sql, "postgres"))
 
 
 def test_unknown_databases_are_not_understood() -> None:

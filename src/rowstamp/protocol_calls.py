@@ -1,0 +1,108 @@
+"""The stamp protocol for whole functions, whose dependencies are known only once they have run.
+
+A statement names its stamps before it runs, so that one read fetches entry and stamps together. A function does not: what it
+depends on shows statement by statement. So its entry is asked which stamps it was made under, and while it runs each part
+of it captures its own stamps *before* that part is loaded. The two rules of :mod:`rowstamp.protocol` then hold for each
+part, hence for the whole: an entry never carries a token younger than any of its rows.
+
+A stamp that two parts share is captured once, by the first. The later part is loaded under a token that is older than it
+need be, which errs on the safe side: if the token has changed in between, the entry is unusable from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from rowstamp.entry import StoredEntry, unpack_entry
+from rowstamp.errors import CorruptEntry
+from rowstamp.model import DIGEST_SIZE, StampState, StoreSnapshot, fresh_token
+from rowstamp.protocol import Flow, Hit, Miss, Read, lookup
+
+__all__ = ["CallHit", "CallMiss", "capture", "lookup_call"]
+
+NO_ENTRY: Final = bytes(DIGEST_SIZE)
+"""A key under which nothing is stored: to read stamps alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallHit:
+    """A valid entry.
+
+    Attributes:
+        body: what was stored.
+        load_time: how long the load took that filled it, in seconds.
+        tokens: token by stamp name: what the result depends on, and so does whatever is made of it.
+    """
+
+    body: bytes
+    load_time: float
+    tokens: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class CallMiss:
+    """No valid entry.
+
+    Attributes:
+        captured: the tokens of stamps that were read on the way. They are older than anything loaded from now on, so a part
+            that depends on one of these stamps need not capture it again.
+        corrupt: whether there were bytes that are no entry.
+    """
+
+    captured: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    corrupt: bool = False
+
+
+def lookup_call(entry: bytes, known: Sequence[bytes], required: Collection[bytes]) -> Flow[CallHit | CallMiss]:
+    """Find a valid entry whose dependencies it names itself.
+
+    One round trip if ``known`` has them all, which it usually does: they are remembered from the last time. Else a second one.
+
+    Args:
+        entry: the entry's key.
+        known: the stamps that the entry was made under when it was last met.
+        required: stamps that it must have been made under to count, such as those of its tags.
+    """
+    snapshot: StoreSnapshot = yield Read(entry, known)
+    states = dict(zip(known, snapshot.stamps, strict=True))
+    if snapshot.entry is None:
+        return CallMiss(_captured(states))
+    try:
+        stored = unpack_entry(entry, snapshot.entry)
+    except CorruptEntry:
+        return CallMiss(_captured(states), corrupt=True)
+    more = [stamp for stamp in stored.tokens if stamp not in states]
+    if more:
+        # The entry was read before these stamps, as the store's own order would have it.
+        second: StoreSnapshot = yield Read(NO_ENTRY, more)
+        states.update(zip(more, second.stamps, strict=True))
+    if _valid(stored, states, required):
+        return CallHit(stored.body, stored.load_time, stored.tokens)
+    return CallMiss(_captured(states))
+
+
+def _valid(stored: StoredEntry, states: Mapping[bytes, StampState], required: Collection[bytes]) -> bool:
+    tokens = stored.tokens
+    if any(stamp not in tokens for stamp in required):
+        return False
+    # A missing or held stamp has no token, and None never equals one.
+    return all(states[stamp].token == token for stamp, token in tokens.items())
+
+
+def _captured(states: Mapping[bytes, StampState]) -> dict[bytes, bytes]:
+    return {stamp: state.token for stamp, state in states.items() if state.token is not None}
+
+
+def capture(stamps: Sequence[bytes], *, mint: Callable[[], bytes] = fresh_token) -> Flow[Mapping[bytes, bytes] | None]:
+    """Capture stamps for the part of a result that is loaded next; ``None`` when a writer holds one of them.
+
+    Args:
+        stamps: the names of the stamps of all that the part depends on.
+        mint: makes tokens that were never used.
+    """
+    outcome: Hit | Miss = yield from lookup(NO_ENTRY, stamps, serve=False, mint=mint)
+    if isinstance(outcome, Hit) or outcome.ticket is None:
+        return None
+    return outcome.ticket.tokens

@@ -1,0 +1,246 @@
+"""Snapshots: what a transaction may be served depends on the moment that it sees."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, select, text, update
+
+from rowstamp import cached
+from tests.conformance.models import Product, Tag, product
+from tests.harness import Env, everything, read, sync_engine
+
+NAMES = select(Product.name).order_by(Product.id)
+TAGS = everything(Tag)
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_snapshot_is_never_mixed(postgres_env: Env, level: str) -> None:
+    """Inside one snapshot every read shows the same moment, whatever others commit and cache meanwhile."""
+    env = postgres_env
+    env.warm(NAMES)
+    with env.session() as session:
+        session.connection(execution_options={"isolation_level": level})
+        first = read(session, NAMES)
+        with env.elsewhere() as other:
+            other.get_one(Product, 1).name = "later"
+            other.get_one(Tag, 1).name = "later"
+        env.warm(NAMES)
+        env.warm(TAGS)
+        assert read(session, NAMES) == first
+        assert "later" not in str(read(session, TAGS))
+        session.rollback()
+        assert env.rows(TAGS) == env.truth(TAGS)
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_an_old_snapshot_never_fills(postgres_env: Env, level: str) -> None:
+    """What an old snapshot reads is not stored for others."""
+    env = postgres_env
+    with env.session() as session:
+        session.connection(execution_options={"isolation_level": level})
+        read(session, TAGS)
+        with env.elsewhere() as other:
+            other.get_one(Product, 1).name = "later"
+        assert read(session, NAMES)[0] == ("atlas",)
+    assert env.rows(NAMES)[0] == ("later",)
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_an_engine_of_that_level(postgres_env: Env, level: str) -> None:
+    """The same where the engine sets the level, by argument or by execution option."""
+    env = postgres_env
+    for target in (env.new_engine(isolation_level=level), env.new_engine(execution_options={"isolation_level": level})):
+        env.cache.attach(target)
+        env.warm(NAMES)
+        with env.open_session(target) as session:
+            first = read(session, NAMES)
+            with env.elsewhere() as other:
+                other.add(product(len(first) + 200))
+            env.warm(NAMES)
+            assert read(session, NAMES) == first
+        with env.change_of(NAMES), env.open_session(target) as session:
+            session.get_one(Product, 1).name += "!"
+            session.commit()
+
+
+def test_a_level_set_by_text(postgres_env: Env) -> None:
+    """`SET TRANSACTION ISOLATION LEVEL` and the like, in text."""
+    env = postgres_env
+    for sql in ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+                "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE"):  # fmt: skip
+        env.warm(NAMES)
+        with env.session() as session:
+            connection = session.connection()
+            session.execute(text(sql))
+            if "SESSION" in sql:
+                session.commit()
+                connection = session.connection()
+            first = read(session, NAMES)
+            with env.elsewhere() as other:
+                other.get_one(Product, 1).name += "!"
+            env.warm(NAMES)
+            assert read(session, NAMES) == first
+            connection.invalidate()
+            session.rollback()
+
+
+def test_autocommit_writes_are_published_at_once(env: Env) -> None:
+    """On an AUTOCOMMIT connection each write is a transaction; there is nothing to roll back."""
+    autocommit = env.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with env.change_of(NAMES), autocommit.connect() as connection:
+        connection.execute(update(Product).where(Product.id == 1).values(name="at once"))
+        assert env.rows(NAMES)[0] == ("at once",)
+        connection.rollback()
+
+
+def test_an_autocommit_engine(env: Env) -> None:
+    """`create_engine(isolation_level="AUTOCOMMIT")`: flushes publish at once, inserts with their generated keys."""
+    target = env.new_engine(isolation_level="AUTOCOMMIT")
+    env.cache.attach(target)
+    new = select(Tag.name).where(Tag.id.in_([4, 1001]))
+    with env.change_of(TAGS, new), env.open_session(target) as session:
+        session.add(Tag(name="at once"))
+        session.flush()
+        assert env.rows(TAGS) == env.truth(TAGS)
+        assert env.rows(new) == [("at once",)]
+        session.rollback()
+
+
+def test_raw_sql_under_autocommit(env: Env) -> None:
+    """Text is published at once as well."""
+    with env.change_of(NAMES), env.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql("UPDATE products SET name = 'raw' WHERE id = 1")
+        assert env.rows(NAMES)[0] == ("raw",)
+
+
+def test_hits_under_autocommit(env: Env) -> None:
+    """An AUTOCOMMIT connection is served, and fills."""
+    autocommit = env.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with autocommit.connect() as connection, env.traffic() as traffic:
+        read(connection, NAMES)
+        read(connection, NAMES)
+    assert len(traffic) == 1
+
+
+def begin_recipe(engine: Engine) -> None:
+    """SQLAlchemy's recipe for transactions on SQLite that really begin."""
+
+    def no_begin(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    event.listen(engine, "connect", no_begin)
+    event.listen(engine, "begin", begin)
+
+
+def test_sqlite_with_the_begin_recipe(sqlite_env: Env) -> None:
+    """With BEGIN sent by a listener each transaction has one snapshot: reads in it are never newer than that."""
+    env = sqlite_env
+    target = env.new_engine()
+    begin_recipe(sync_engine(target))
+    env.cache.attach(target)
+    env.warm(NAMES)
+    with env.open_session(target) as session:
+        assert read(session, TAGS) == env.truth(TAGS)
+        first = read(session, NAMES)
+        assert first == env.truth(NAMES)
+    with env.change_of(NAMES), env.open_session(target) as session:
+        session.get_one(Product, 1).name = "recipe"
+        session.commit()
+    with env.no_change_of(NAMES), env.open_session(target) as session:
+        session.get_one(Product, 1).name = "undone"
+        session.flush()
+        session.rollback()
+
+
+def test_sqlite_with_the_begin_recipe_does_not_mix_moments(sqlite_env: Env) -> None:
+    """A second connection commits (WAL lets it) while the first is inside its snapshot."""
+    env = sqlite_env
+    with env.behind() as session:
+        session.connection().exec_driver_sql("PRAGMA journal_mode=WAL")
+    target = env.new_engine()
+    begin_recipe(sync_engine(target))
+    env.cache.attach(target)
+    env.warm(NAMES)
+    with env.open_session(target) as session:
+        first = read(session, NAMES)
+        tags = session.execute(TAGS, execution_options={"rowstamp": False}).scalars().all()
+        assert len(tags) == 3
+        with env.elsewhere() as other:
+            other.get_one(Product, 1).name = "later"
+            other.add(Tag(name="later"))
+        env.warm(NAMES)
+        env.warm(TAGS)
+        assert len(read(session, TAGS)) == 3
+        assert read(session, NAMES) == first
+    assert env.rows(NAMES) == env.truth(NAMES)
+    assert env.rows(TAGS) == env.truth(TAGS)
+
+
+def test_sqlite_inside_a_written_transaction(sqlite_env: Env) -> None:
+    """After its first write an SQLite transaction has a snapshot; what it reads later is neither served nor stored."""
+    env = sqlite_env
+    with env.behind() as session:
+        session.connection().exec_driver_sql("PRAGMA journal_mode=WAL")
+    env.warm(TAGS)
+    with env.session() as session:
+        session.add(product())
+        session.flush()
+        assert read(session, TAGS) == env.truth(TAGS)
+        session.rollback()
+
+
+@contextmanager
+def in_memory(env: Env) -> Generator[Any]:
+    from sqlalchemy.pool import StaticPool
+
+    from tests.conformance.models import build
+
+    url = f"sqlite+{env.backend.driver}://"
+    target = env.new_engine(url, poolclass=StaticPool)
+    env.cache.attach(target)
+    with sync_engine(target).begin() as connection:
+        build(connection)
+    yield target
+
+
+def test_sqlite_in_memory_with_one_connection(sqlite_env: Env) -> None:
+    """Two sessions on one driver connection: what one has not committed is neither served to the other nor stored."""
+    with in_memory(sqlite_env) as target:
+        with sqlite_env.open_session(target) as reader:
+            assert len(read(reader, NAMES)) == 4
+        with sqlite_env.open_session(target) as writer, sqlite_env.open_session(target) as reader:
+            writer.add(product())
+            writer.flush()
+            assert len(read(reader, NAMES)) == 5  # it is one connection: that is what the database says
+            writer.rollback()
+        with sqlite_env.open_session(target) as reader:
+            assert len(read(reader, NAMES)) == 4
+            assert len(read(reader, NAMES)) == 4
+
+
+def test_sqlite_in_memory_is_followed(sqlite_env: Env) -> None:
+    """Hits and invalidations on an in-memory database."""
+    with in_memory(sqlite_env) as target:
+        for count in (4, 5, 6):
+            for _ in range(2):
+                with sqlite_env.open_session(target) as session:
+                    assert len(read(session, NAMES)) == count
+            with sqlite_env.open_session(target) as session:
+                session.add(product(100 + count))
+                session.commit()
+    assert sqlite_env.cache.stats().hits == 3
+
+
+def test_sqlite_read_uncommitted(sqlite_env: Env) -> None:
+    """A READ UNCOMMITTED connection may see what nobody committed: it neither serves nor fills."""
+    env = sqlite_env
+    env.warm(NAMES)
+    dirty = env.engine.execution_options(isolation_level="READ UNCOMMITTED")
+    with dirty.connect() as connection, env.traffic() as traffic:
+        connection.execute(NAMES, execution_options={"rowstamp": cached()}).all()
+    assert len(traffic) == 1

@@ -1,0 +1,128 @@
+"""Writers that commit at the worst moment, put there on purpose."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text, update
+
+from rowstamp import cached
+from tests.conformance.models import Product, product
+from tests.harness import Env
+
+NAMES = select(Product.name).where(Product.category_id == 1).order_by(Product.id)
+ROW = select(Product.name, Product.stock).where(Product.id == 1)
+COUNT = select(func.count()).select_from(Product)
+RAW = text("SELECT name FROM products ORDER BY id")
+
+
+def insert_row(env: Env) -> None:
+    with env.elsewhere() as session:
+        session.add(product(name="racer"))
+
+
+def change_row(env: Env) -> None:
+    with env.elsewhere() as session:
+        session.get_one(Product, 1).name = "racer"
+
+
+def change_rows(env: Env) -> None:
+    with env.elsewhere() as session:
+        session.execute(update(Product).values(name="racer"))
+
+
+def change_raw(env: Env) -> None:
+    with env.elsewhere() as session:
+        session.execute(text("UPDATE products SET name = 'racer'"))
+
+
+RACES = [
+    pytest.param(ROW, change_row, id="row"),
+    pytest.param(NAMES, change_row, id="list"),
+    pytest.param(COUNT, insert_row, id="count"),
+    pytest.param(ROW, change_rows, id="row and bulk"),
+    pytest.param(NAMES, change_rows, id="list and bulk"),
+    pytest.param(ROW, change_raw, id="row and text"),
+    pytest.param(RAW, change_row, id="text"),
+]
+MOMENTS = [
+    pytest.param("before", "put", id="after the query"),
+    pytest.param("after", "put", id="after the fill"),
+    pytest.param("after", "mint", id="before the query"),
+    pytest.param("before", "mint", id="before the stamps are made"),
+    pytest.param("before", "read", id="before the lookup"),
+]
+Write = Callable[[Env], None]
+
+
+@pytest.mark.parametrize(("stmt", "write"), RACES)
+@pytest.mark.parametrize(("when", "operation"), MOMENTS)
+@pytest.mark.parametrize("core", [False, True], ids=["session", "connection"])
+def test_a_writer_commits_during_a_load(env: Env, stmt: Any, write: Write, when: str, operation: str, core: bool) -> None:
+    """A reader misses, and a writer commits somewhere between its lookup and its fill: what it stored is never served."""
+    rows, truth = (env.core_rows, env.core_truth) if core else (env.rows, env.truth)
+    with env.elsewhere():
+        pass
+    getattr(env.store, when)[operation].append(lambda: write(env))
+    rows(stmt)
+    assert not getattr(env.store, when)[operation], "the race did not take place"
+    assert rows(stmt) == truth(stmt)
+    assert rows(stmt) == truth(stmt)
+
+
+@pytest.mark.parametrize(("stmt", "write"), RACES)
+def test_a_writer_commits_during_a_reload(env: Env, stmt: Any, write: Write) -> None:
+    """The same with stamps that are there already, and an entry to be overwritten."""
+    env.warm(stmt)
+    env.cache.invalidate(Product)
+    env.store.before["put"].append(lambda: write(env))
+    env.rows(stmt)
+    assert not env.store.before["put"]
+    assert env.rows(stmt) == env.truth(stmt)
+
+
+@pytest.mark.parametrize("stmt", [NAMES, ROW, RAW])
+@pytest.mark.parametrize(
+    ("when", "operation"), [("after", "hold"), ("before", "release")], ids=["before COMMIT", "after COMMIT"]
+)
+@pytest.mark.parametrize("warm", [True, False], ids=["cached", "not cached"])
+def test_a_reader_comes_while_a_writer_commits(env: Env, stmt: Any, when: str, operation: str, warm: bool) -> None:
+    """Between hold and release a reader neither hits nor fills; right after the release everything is new."""
+    if warm:
+        env.warm(stmt)
+    seen: list[object] = []
+
+    def read_meanwhile() -> None:
+        with env.new_node().session() as session:
+            before = len(env.store.calls)
+            seen.append(session.execute(stmt, execution_options={"rowstamp": cached()}).all())
+            seen.append("put" not in env.store.calls[before:])
+            seen.append([tuple(row) for row in seen[0]] == env.truth(stmt))  # type: ignore[attr-defined]
+
+    getattr(env.store, when)[operation].append(read_meanwhile)
+    with env.transaction() as session:
+        session.get_one(Product, 1).name = "writer"
+    assert seen[1:] == [True, True]
+    assert env.rows(stmt) == env.truth(stmt)
+    assert env.served(stmt)
+    assert env.rows(stmt) == env.truth(stmt)
+
+
+def test_two_writers_overlap(env: Env) -> None:
+    """While one writer still holds, the release of another makes nothing valid."""
+    rows = env.warm(NAMES)
+    served: list[bool] = []
+
+    def another_writer() -> None:
+        # Nothing is left to write for SQLite's second writer after the first one's COMMIT but its release.
+        with env.elsewhere() as session:
+            session.get_one(Product, 2).name = "second"
+        served.append(env.served(NAMES))
+        served.append(env.served(NAMES))
+
+    env.store.before["release"].append(another_writer)
+    with env.transaction() as session:
+        session.get_one(Product, 1).name = "first"
+    assert served == [False, False]
+    assert env.rows(NAMES) == env.truth(NAMES) != rows
+    assert env.served(NAMES)
