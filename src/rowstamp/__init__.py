@@ -1,7 +1,5 @@
 """Rowstamp caches the results of SQLAlchemy queries and never serves a stale one."""
 
-from __future__ import annotations
-
 from rowstamp.cache import AsyncCache, Cache
 from rowstamp.errors import (
     AttachError,

@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 import sqlalchemy
-from sqlalchemy import Table, util
+from sqlalchemy import MetaData, Table, util
 from sqlalchemy.engine import Connection, Dialect, Engine, Result
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import LoaderCallableStatus, PassiveFlag, Session
+from sqlalchemy.orm.mapper import _all_registries
 from sqlalchemy.sql.expression import FromClause, Join, Select
 from sqlalchemy.types import TypeEngine
 
@@ -77,8 +78,13 @@ def dml_ctes(compiled: Any) -> Sequence[Any]:
 
 
 def is_upsert(statement: Any) -> bool:
-    """Return whether an INSERT may change rows that are there (``ON CONFLICT``, ``ON DUPLICATE KEY``, ``REPLACE``)."""
-    return getattr(statement, "_post_values_clause", None) is not None or bool(statement._prefixes)
+    """Return whether an INSERT may change rows that are there (``ON CONFLICT``, ``ON DUPLICATE KEY``)."""
+    return getattr(statement, "_post_values_clause", None) is not None
+
+
+def has_prefixes(statement: Any) -> bool:
+    """Return whether a DML statement has words after its verb, such as OR REPLACE or IGNORE."""
+    return bool(statement._prefixes)
 
 
 def inserts_several(statement: Any) -> bool:
@@ -107,6 +113,11 @@ def changed_columns(statement: Any) -> Sequence[Any]:
         for row in values:
             found.extend(row)
     return found
+
+
+def mapped_metadata() -> set[MetaData]:
+    """Return the metadata of every registry of mapped classes in the program."""
+    return {registry.metadata for registry in _all_registries()}
 
 
 def is_table(element: object) -> TypeGuard[Table[Any]]:

@@ -110,7 +110,7 @@ def _entity(value: Any) -> object | None:
 
 
 def fields_of(value: Any) -> dict[str, object] | None:
-    """Return the fields of a dataclass, Pydantic model, msgspec struct or attrs object; ``None`` of anything else."""
+    """Return the fields of a dataclass, Pydantic model, struct, attrs object or named tuple; ``None`` of anything else."""
     kind = type(value)
     if dataclasses.is_dataclass(kind):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind) if hasattr(value, field.name)}
@@ -120,10 +120,12 @@ def fields_of(value: Any) -> dict[str, object] | None:
         return {**{name: vars(value)[name] for name in kind.__pydantic_fields__}, **(value.__pydantic_extra__ or {})}
     if hasattr(kind, "__attrs_attrs__"):
         return {field.name: getattr(value, field.name) for field in kind.__attrs_attrs__}
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return dict(zip(kind._fields, value, strict=True))
     return None
 
 
-def _named_or_plain(value: Any, depth: int) -> object:
+def _tuple(value: Any, depth: int) -> object:
     return ("tuple", tuple(_tree(each, depth) for each in value))
 
 
@@ -132,15 +134,15 @@ def _list(value: Any, depth: int) -> object:
 
 
 def _unordered(tag: str) -> Callable[[Any, int], object]:
-    return lambda value, depth: (tag, frozenset(_tree(each, depth) for each in value))
+    return lambda value, depth: (tag, sorted(canonical(_tree(each, depth)) for each in value))
 
 
 def _mapping(value: Any, depth: int) -> object:
-    return ("dict", frozenset((_tree(key, depth), _tree(each, depth)) for key, each in value.items()))
+    return ("dict", sorted(canonical((_tree(key, depth), _tree(each, depth))) for key, each in value.items()))
 
 
 _CONTAINERS: Final[Mapping[type[Any], Callable[[Any, int], object]]] = {
-    tuple: _named_or_plain,
+    tuple: _tuple,
     list: _list,
     set: _unordered("set"),
     frozenset: _unordered("frozenset"),

@@ -209,10 +209,8 @@ def in_memory(env: Env) -> Generator[Any]:
 
 
 def test_sqlite_in_memory_with_one_connection(sqlite_env: Env) -> None:
-    """Two sessions on one driver connection: what one has not committed is neither served to the other nor stored."""
+    """Two sessions on one driver connection: what the other has not committed is read, but never stored."""
     with in_memory(sqlite_env) as target:
-        with sqlite_env.open_session(target) as reader:
-            assert len(read(reader, NAMES)) == 4
         with sqlite_env.open_session(target) as writer, sqlite_env.open_session(target) as reader:
             writer.add(product())
             writer.flush()
@@ -220,7 +218,35 @@ def test_sqlite_in_memory_with_one_connection(sqlite_env: Env) -> None:
             writer.rollback()
         with sqlite_env.open_session(target) as reader:
             assert len(read(reader, NAMES)) == 4
+
+
+def test_sqlite_in_memory_with_one_connection_and_an_entry(sqlite_env: Env) -> None:
+    """The same with an entry: it is what was committed, and stays so."""
+    with in_memory(sqlite_env) as target:
+        with sqlite_env.open_session(target) as reader:
             assert len(read(reader, NAMES)) == 4
+        with sqlite_env.open_session(target) as writer, sqlite_env.open_session(target) as reader:
+            writer.add(product())
+            writer.flush()
+            assert len(read(writer, NAMES)) == 5
+            assert len(read(reader, NAMES)) in {4, 5}
+            writer.rollback()
+        with sqlite_env.open_session(target) as reader:
+            assert len(read(reader, NAMES)) == 4
+
+
+def test_sqlite_in_memory_rolled_back_by_another_session(sqlite_env: Env) -> None:
+    """A rollback by one session undoes what the other wrote on the same connection; its commit publishes nothing wrong."""
+    with in_memory(sqlite_env) as target:
+        with sqlite_env.open_session(target) as writer, sqlite_env.open_session(target) as other:
+            writer.add(product())
+            writer.flush()
+            other.connection()
+            other.rollback()
+            writer.commit()
+        for _ in range(2):
+            with sqlite_env.open_session(target) as reader:
+                assert len(read(reader, NAMES)) == 4
 
 
 def test_sqlite_in_memory_is_followed(sqlite_env: Env) -> None:

@@ -19,7 +19,7 @@ def make_schemas(env: Env) -> None:
     with env.behind() as session:
         for schema in ("north", "south"):
             session.execute(text(f"CREATE SCHEMA {schema}"))
-            session.execute(text(f"CREATE TABLE {schema}.tags (id int PRIMARY KEY, name text UNIQUE)"))
+            session.execute(text(f"CREATE TABLE {schema}.tags (LIKE public.tags INCLUDING ALL)"))
             session.execute(text(f"INSERT INTO {schema}.tags VALUES (1, '{schema}')"))
 
 
@@ -135,7 +135,7 @@ def test_a_temporary_table_of_that_name(env: Env) -> None:
     """A temporary table hides the real one on its connection only."""
     env.warm(NAMES)
     with env.connect() as connection:
-        connection.execute(text("CREATE TEMPORARY TABLE tags (id int, name text)"))
+        connection.execute(text("CREATE TEMPORARY TABLE tags (id int, name varchar(50))"))
         assert read(connection, NAMES) == []
         connection.execute(text("DROP TABLE tags"))
         connection.invalidate()
@@ -153,6 +153,7 @@ def test_attached_files(sqlite_env: Env) -> None:
         cursor.execute("CREATE TABLE north.tags (id integer PRIMARY KEY, name text)")
         cursor.execute("INSERT INTO north.tags VALUES (1, 'north')")
         cursor.close()
+        connection.commit()
 
     event.listen(sync_engine(target), "connect", attach)
     env.cache.attach(target)
@@ -277,5 +278,5 @@ _HARMLESS = {
     "pysqlite": "timeout=7",
     "aiosqlite": "timeout=7",
     "psycopg": "application_name=replica",
-    "asyncpg": "timeout=7",
+    "asyncpg": "prepared_statement_cache_size=50",
 }

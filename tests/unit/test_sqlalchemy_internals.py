@@ -96,6 +96,11 @@ def test_text_takes_options() -> None:
     assert internals.with_options(text("SELECT 1").options(cached()))
 
 
+def test_metadata_of_mapped_classes_is_found() -> None:
+    """Every registry in the program is asked."""
+    assert Base.metadata in internals.mapped_metadata()
+
+
 def test_tables_below_a_join_are_both_tables() -> None:
     """The target of a multi-table UPDATE is a join."""
     assert set(internals.tables_below(join(parent, child))) == {parent, child}
@@ -123,7 +128,8 @@ def test_dml_is_read_from_its_compiled_form(engine: Engine) -> None:
     assert internals.inserts_several(insert(parent).values([{"id": 1}, {"id": 2}]))
     assert not internals.inserts_several(insert(parent).values(id=1))
     assert internals.is_upsert(sqlite_insert(parent).values(id=1).on_conflict_do_nothing())
-    assert internals.is_upsert(insert(parent).prefix_with("OR REPLACE"))
+    assert internals.has_prefixes(insert(parent).prefix_with("OR REPLACE"))
+    assert not internals.has_prefixes(insert(parent))
     assert not internals.is_upsert(insert(parent))
 
 

@@ -86,7 +86,7 @@ def _parse(text: str, tokens: Sequence[Token], dialect: str) -> Expression:
         raise NotUnderstood("the parser does not know this statement") from problem
     finally:
         _quiet.active = False
-    first = next(token.upper for token in tokens if token.upper != "(")
+    first = next((token.upper for token in tokens if token.upper != "("), "")
     tree = trees[0] if len(trees) == 1 else None
     if not isinstance(tree, _ROOTS.get(first, ())):
         raise NotUnderstood(f"the parser does not know this {first or 'statement'}")

@@ -29,7 +29,8 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.selectable import FromGrouping, Join
 
-from rowstamp._sqlalchemy import type_affinity, where_criteria
+from rowstamp._sqlalchemy import where_criteria
+from rowstamp.analysis.schema import compares_alike
 
 __all__ = ["Occurrence", "Pin", "pinned_columns", "pinned_occurrences"]
 
@@ -178,7 +179,7 @@ def _pin(place: _Place | None, value: Any, restricted: Iterable[FromClause], *, 
         bind = value.element  # pyright: ignore[reportUnknownVariableType]
     if place is None or place.element not in restricted or not isinstance(bind, BindParameter):
         return
-    if bind.expanding is not expanding or bind.isoutparam:
+    if bind.expanding is not expanding or bind.isoutparam or not compares_alike(bind.type, place.column.type):
         return
     pin = Pin(bind, expanding)  # pyright: ignore[reportUnknownArgumentType]
     place.occurrence.pins.setdefault(place.column.name, pin)
@@ -193,11 +194,6 @@ def _propagate(equalities: Sequence[tuple[_Place, _Place, frozenset[FromClause]]
                 pin = source.occurrence.pins.get(source.column.name)
                 if pin is None or target.element not in restricted or target.column.name in target.occurrence.pins:
                     continue
-                if _same_equality(source.column, target.column):
+                if compares_alike(source.column.type, target.column.type):
                     target.occurrence.pins[target.column.name] = pin
                     changed = True
-
-
-def _same_equality(one: Column[Any], other: Column[Any]) -> bool:
-    """Whether both columns' types compare alike, so that a value of one is a value of the other."""
-    return type_affinity(one.type) is type_affinity(other.type)

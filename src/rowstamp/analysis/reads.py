@@ -17,6 +17,7 @@ from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
 from rowstamp.analysis.functions import FunctionKind, classify
 from rowstamp.analysis.pins import Occurrence, Pin
 from rowstamp.analysis.schema import Key, bound_values, iterate_keys, key_values, read_names, schema_of
+from rowstamp.analysis.tables import know
 from rowstamp.analysis.text import TextKind, parse_text
 from rowstamp.model import Dependency
 
@@ -104,6 +105,7 @@ def analyse(statement: Any, dialect: Dialect, *, sql: str, translated: bool = Fa
         notes = collect(statement, dialect, {None: None} if translated else None)
     except CompileError as exc:
         return ReadAnalysis((), f"the statement cannot be analysed: {exc}", Access.MAY_WRITE)
+    know(notes.tables.values())
     pinnable = notes.sql == sql
     reads = _table_reads(notes, pinnable=pinnable)
     refused, access = _verdict(notes, dialect)
@@ -189,8 +191,8 @@ def _with_text(reads: tuple[TableRead, ...], notes: Notes, dialect: Dialect) -> 
     parsed = analyse_text(notes.sql, dialect)
     if parsed.refused is not None:
         return ReadAnalysis(reads, parsed.refused, parsed.access, parsed.writes)
-    known = {name.lower() for _, name in notes.tables}
-    more = tuple(read for read in parsed.reads if isinstance(read.table, tuple) and read.table[1].lower() not in known)
+    known = {(schema.lower() if schema else None, name.lower()) for schema, name in notes.tables}
+    more = tuple(read for read in parsed.reads if read.table not in known)
     if not reads and not more:
         return ReadAnalysis((), "it reads no table", Access.READS)
     wide = tuple(TableRead(read.table, (), "a text fragment may read more of its rows") for read in reads)

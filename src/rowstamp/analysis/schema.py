@@ -7,15 +7,14 @@ import enum
 import hashlib
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, Table, types
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.expression import FromClause
-from sqlalchemy.sql.schema import ForeignKeyConstraint
 
 from rowstamp.codec import canonical
 
@@ -23,7 +22,7 @@ __all__ = [
     "PIN_LIMIT",
     "Key",
     "bound_values",
-    "cascades",
+    "compares_alike",
     "fingerprint",
     "key_columns",
     "key_value",
@@ -74,32 +73,7 @@ def key_columns(table: FromClause) -> tuple[Key, ...]:
     return (primary,) if primary else ()
 
 
-def cascades(table: FromClause) -> tuple[Table[Any], ...]:
-    """Return the tables that the database itself changes when rows of ``table`` are deleted or change their key.
-
-    They follow from ``ON DELETE``/``ON UPDATE`` of the foreign keys in the same metadata, transitively; no statement
-    ever names them.
-    """
-    if not isinstance(table, Table):
-        return ()
-    reached: dict[Table[Any], None] = {}
-    waiting: list[Table[Any]] = [table]
-    while waiting:
-        parent = waiting.pop()
-        for child in table.metadata.tables.values():
-            if child not in reached and any(_cascades_from(fk, parent) for fk in child.foreign_key_constraints):
-                reached[child] = None
-                waiting.append(child)
-    return tuple(reached)
-
-
-def _cascades_from(constraint: ForeignKeyConstraint, parent: Table[Any]) -> bool:
-    acts = any(
-        action is not None and action.upper() not in {"RESTRICT", "NO ACTION"}
-        for action in (constraint.ondelete, constraint.onupdate)
-    )
-    return acts and any(element.column.table is parent for element in constraint.elements)
-
+_Normaliser: TypeAlias = Callable[[Any, Dialect, object], object | None]
 
 _fingerprints: WeakKeyDictionary[FromClause, bytes] = WeakKeyDictionary()
 
@@ -159,11 +133,30 @@ def key_value(columns: Sequence[Any], dialect: Dialect, values: Sequence[object]
 
 def _canonical_part(type_: types.TypeEngine[Any], dialect: Dialect, value: object) -> object | None:
     """Map a bound value to one that is equal for us exactly when the database calls it equal; ``None`` if unsure."""
-    for handles, normalise in _NORMALISERS:
-        if isinstance(type_, handles):
-            part: object | None = normalise(type_, dialect, value)
-            return part
-    return None
+    normalise = _normaliser(type_)
+    return normalise(type_, dialect, value) if normalise is not None else None
+
+
+def _normaliser(type_: types.TypeEngine[Any]) -> _Normaliser | None:
+    """Return how values of a type are made comparable; ``None`` for types that are compared in ways not known here."""
+    return next((normalise for handles, normalise in _NORMALISERS if isinstance(type_, handles)), None)
+
+
+def compares_alike(one: types.TypeEngine[Any], other: types.TypeEngine[Any]) -> bool:
+    """Return whether a value bound as one type means the same row under the other.
+
+    Type decorators never do: what is bound is not what the statement holds.
+    """
+    normalise = _normaliser(one)
+    if normalise is None or normalise is not _normaliser(other):
+        return False
+    if normalise is _text:
+        return _exact_text(one) and _exact_text(other)
+    return normalise in (_integer, _boolean, _uuid, _date) or type(one) is type(other)
+
+
+def _exact_text(type_: Any) -> bool:
+    return type(type_) in _EXACT_TEXT_TYPES and not getattr(type_, "collation", None)
 
 
 def _integer(_type: Any, _dialect: Dialect, value: object) -> object | None:
@@ -187,12 +180,18 @@ def _uuid(_type: Any, _dialect: Dialect, value: object) -> object | None:
     return None
 
 
-def _decimal(_type: Any, _dialect: Dialect, value: object) -> object | None:
+def _decimal(type_: Any, dialect: Dialect, value: object) -> object | None:
     if type(value) is int:
         value = Decimal(value)
-    if type(value) is not Decimal or not value.is_finite() or _dialect.name == "sqlite":
+    if type(value) is not Decimal or not value.is_finite() or dialect.name == "sqlite":
         # SQLite keeps decimals as floats or text: which of two spellings are equal depends on the affinity.
         return None
+    if type_.scale is None:
+        # PostgreSQL keeps what it is given; others have a scale of their own, and round to it.
+        return format(value.normalize() + 0, "f") if dialect.name == "postgresql" else None
+    _, digits, exponent = value.normalize().as_tuple()
+    if not isinstance(exponent, int) or -exponent > type_.scale or len(digits) + exponent > (type_.precision or 1000):
+        return None  # it is rounded, or refused, on its way in
     return format(value.normalize() + 0, "f")
 
 
@@ -217,18 +216,17 @@ def _binary(_type: Any, _dialect: Dialect, value: Any) -> object | None:
 
 def _text(type_: Any, dialect: Dialect, value: object) -> object | None:
     """Text is pinned only under a collation known to be exact: SQLite's BINARY and PostgreSQL's deterministic default."""
-    if type(value) is not str or getattr(type_, "collation", None):
+    if type(value) is not str or not _exact_text(type_) or dialect.name not in {"sqlite", "postgresql"}:
         return None
-    if type(type_) not in _EXACT_TEXT_TYPES or dialect.name not in {"sqlite", "postgresql"}:
-        return None
-    return value
+    # A longer value may be cut on its way in, if only blanks are lost.
+    return None if type_.length is not None and len(value) > type_.length else value
 
 
 _EXACT_TEXT_TYPES: Final = frozenset(
     {types.String, types.Text, types.Unicode, types.UnicodeText, types.VARCHAR, types.TEXT}
 )
 
-_NORMALISERS: Final[tuple[tuple[Any, Any], ...]] = (
+_NORMALISERS: Final[tuple[tuple[Any, _Normaliser], ...]] = (
     (types.Boolean, _boolean),
     (types.Integer, _integer),
     (types.Uuid, _uuid),

@@ -11,22 +11,38 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause
 
-from rowstamp._sqlalchemy import changed_columns, dml_ctes, dml_statement, inserts_several, is_upsert, tables_below
+from rowstamp._sqlalchemy import (
+    changed_columns,
+    dml_ctes,
+    dml_statement,
+    has_prefixes,
+    inserts_several,
+    is_upsert,
+    tables_below,
+)
 from rowstamp.analysis.collect import table_key
 from rowstamp.analysis.pins import Pin, pinned_columns
 from rowstamp.analysis.schema import (
     Key,
     bound_values,
-    cascades,
     iterate_keys,
     key_value,
     key_values,
     schema_of,
     write_names,
 )
+from rowstamp.analysis.tables import Change, cascaded, keys_differ, know
 from rowstamp.model import Dependency
 
-__all__ = ["WriteAnalysis", "analyse_dml", "effects", "inserted_effects", "wide_effects"]
+__all__ = [
+    "WriteAnalysis",
+    "analyse_dml",
+    "any_change",
+    "cascade_effects",
+    "effects",
+    "inserted_effects",
+    "wide_effects",
+]
 
 Names = tuple[str, ...]
 
@@ -55,12 +71,14 @@ class WriteAnalysis:
     Attributes:
         table: the table whose rows are known as far as ``keys`` tell.
         keys: what is known for each key.
-        wide: other tables that change, nothing known of their rows: further targets, cascades, DML inside CTEs.
+        wide: other tables that the statement changes, nothing known of their rows.
+        changes: what happens to rows, by which foreign keys make the database change other tables.
     """
 
     table: FromClause
     keys: tuple[KeyEffect, ...]
     wide: tuple[FromClause, ...]
+    changes: tuple[Change, ...]
 
     @property
     def awaits_result(self) -> bool:
@@ -72,17 +90,21 @@ def analyse_dml(compiled: Any) -> WriteAnalysis:
     """Return what the shape of a compiled INSERT, UPDATE or DELETE says about its effects."""
     statement = dml_statement(compiled)
     targets = [table for table in tables_below(statement.table) if getattr(table, "name", None) is not None]
-    table, wide = targets[0], dict.fromkeys(targets[1:])
+    table, others = targets[0], dict.fromkeys(targets[1:])
+    if compiled.isupdate:
+        others.update(dict.fromkeys(_further_targets(statement, table)))
     for inner in dml_ctes(compiled):
-        wide.update(dict.fromkeys(tables_below(inner.table)))
-    if compiled.isupdate and len(targets) == 1:
-        wide.update(dict.fromkeys(_further_targets(statement, table)))
-    key_effects = tuple(_key_effect(compiled, statement, table, key, columns) for key, columns in iterate_keys(table))
-    if compiled.isdelete or compiled.isupdate:
-        wide.update(dict.fromkeys(cascades(table)))
-    if len(targets) > 1:
-        key_effects = tuple(KeyEffect(each.key, each.columns, None) for each in key_effects)
-    return WriteAnalysis(table, key_effects, tuple(wide))
+        others.update(dict.fromkeys(tables_below(inner.table)))
+    know((table, *others))
+    # Words such as OR REPLACE, in the statement or the table's own rules, let it remove rows that it does not name.
+    replaces = has_prefixes(statement) or _replaces_rows(table)
+    sure = len(targets) == 1 and not replaces
+    keys = tuple(
+        _key_effect(compiled, statement, table, key, columns) if sure else KeyEffect(key, tuple(columns), None)
+        for key, columns in iterate_keys(table)
+    )
+    changes = (_change(compiled, statement, table, replaces=replaces), *map(any_change, others))
+    return WriteAnalysis(table, keys, tuple(others), changes)
 
 
 def _further_targets(statement: Any, table: FromClause) -> Iterable[FromClause]:
@@ -92,6 +114,38 @@ def _further_targets(statement: Any, table: FromClause) -> Iterable[FromClause]:
         for column in changed_columns(statement)
         if getattr(column, "table", table) is not table and isinstance(column.table, Table)
     }
+
+
+def _replaces_rows(table: FromClause) -> bool:
+    """Whether a rule of the table itself says ON CONFLICT REPLACE (SQLite)."""
+    if not isinstance(table, Table):
+        return False
+    options = [element.dialect_kwargs for element in (*table.columns, *table.constraints)]
+    return any(str(value).upper() == "REPLACE" for each in options for value in each.values())
+
+
+def any_change(table: FromClause) -> Change:
+    """Return the change of a table of which nothing is known but that it is written."""
+    return Change(table_key(table)[1].lower(), deletes=True, updates=None)
+
+
+def _change(compiled: Any, statement: Any, table: FromClause, *, replaces: bool) -> Change:
+    name = table_key(table)[1].lower()
+    if replaces:
+        return Change(name, deletes=True, updates=None)
+    if compiled.isinsert:
+        # A plain INSERT changes no row that another could refer to.
+        return Change(name, deletes=False, updates=None if is_upsert(statement) else frozenset())
+    if compiled.isdelete:
+        return Change(name, deletes=True, updates=frozenset())
+    changed = {str(getattr(column, "key", column)) for column in changed_columns(statement)}
+    changed.update(compiled.column_keys or ())
+    names = {str(column.name).lower() for column in table.c if column.key in changed or _changes_by_itself(column)}
+    return Change(name, deletes=False, updates=frozenset(names))
+
+
+def _changes_by_itself(column: Any) -> bool:
+    return getattr(column, "onupdate", None) is not None or getattr(column, "server_onupdate", None) is not None
 
 
 def _key_effect(compiled: Any, statement: Any, table: FromClause, key: Key, columns: list[Any]) -> KeyEffect:
@@ -110,7 +164,7 @@ def _changes_key(compiled: Any, statement: Any, columns: Sequence[Any]) -> bool:
     """Whether an UPDATE may give a key column a new value."""
     changed = {getattr(column, "key", column) for column in changed_columns(statement)}
     changed.update(compiled.column_keys or ())
-    return any(column.key in changed or column.name in changed or column.onupdate is not None for column in columns)
+    return any(column.key in changed or column.name in changed or _changes_by_itself(column) for column in columns)
 
 
 def _bind(pin: Pin | None, names: Mapping[BindParameter[Any], str]) -> tuple[str, bool] | None:
@@ -134,8 +188,20 @@ def effects(
     found = {Dependency.table(scope, name) for name in names}
     for key in analysis.keys:
         found |= _key_effects(key, names, parameter_sets, scope, dialect)
+    if keys_differ(analysis.table):
+        found |= {Dependency.unknown_rows(scope, name) for name in names}
     for table in analysis.wide:
         found |= wide_effects(schema_of(table, translate), table_key(table)[1], scope)
+    return found | cascade_effects(analysis.changes, scope=scope, translate=translate)
+
+
+def cascade_effects(
+    changes: Iterable[Change], *, scope: str, translate: Mapping[Any, Any] | None = None
+) -> set[Dependency]:
+    """Return the effects on the tables that the database itself changes along with others."""
+    found: set[Dependency] = set()
+    for schema, name in cascaded(changes):
+        found |= wide_effects(translate.get(schema, schema) if translate else schema, name, scope)
     return found
 
 

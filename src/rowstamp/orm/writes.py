@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -13,11 +14,12 @@ from rowstamp._sqlalchemy import is_table, table_prefixes
 from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
+from rowstamp.analysis.tables import Change
 from rowstamp.analysis.text import TextFacts, TextKind, parse_text
-from rowstamp.analysis.writes import effects, inserted_effects, wide_effects
+from rowstamp.analysis.writes import cascade_effects, effects, inserted_effects, wide_effects
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
-from rowstamp.orm.isolation import autocommits
+from rowstamp.orm.isolation import autocommits, in_driver_transaction
 from rowstamp.orm.transaction import TransactionState, commit_state, state_of
 
 __all__ = ["RowstampWarning", "note_ddl", "note_dml", "note_select", "note_text"]
@@ -47,7 +49,7 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
         found |= inserted_effects(analysis, None, scope=scope, dialect=dialect, translate=translate)
     elif analysis.awaits_result:
         state.inserts.append((context, analysis, translate))
-    return _note(attachment, state, found, execute, alone=alone)
+    return _note(attachment, connection, found, execute, alone=alone)
 
 
 def note_select(
@@ -59,18 +61,17 @@ def note_select(
     state = state_of(connection.connection)
     found: set[Dependency] = set()
     for table in analysis.writes:
-        found |= wide_effects(*_schema_and_name(table, translate), attachment.scope)
+        found |= _named_effects(attachment, *_schema_and_name(table, translate), translate)
     alone = not state.manual and autocommits(attachment, connection, _verb(sql))
-    return _note(attachment, state, found or set(_EVERYTHING), execute, alone=alone)
+    return _note(attachment, connection, found or set(_EVERYTHING), execute, alone=alone)
 
 
 def note_text(attachment: Attachment, connection: Connection, sql: str, execute: Execute) -> bool:
     """Note raw SQL."""
     facts = parse_text(sql, attachment.dialect.name)
     state = state_of(connection.connection)
-    if facts.understood and facts.kind in _NOTE_ONLY:
-        _NOTE_ONLY[facts.kind](state, sql)
-        return False
+    if facts.understood and facts.kind in _NOTE:
+        _NOTE[facts.kind](state, sql)
     if facts.understood and facts.kind is TextKind.COMMIT:
         commit_state(attachment, state, execute)
         return True
@@ -79,10 +80,12 @@ def note_text(attachment: Attachment, connection: Connection, sql: str, execute:
         state.ended()
         return True
     found = _text_effects(attachment, facts, sql)
+    if facts.kind is TextKind.READ and attachment.text_shape(sql).analysis.access is Access.MAY_WRITE:
+        found = set(_EVERYTHING)  # it calls a function that nothing is known of
     if not found:
         return False
     alone = not state.manual and autocommits(attachment, connection, _verb(sql))
-    return _note_definition(attachment, state, found, execute, alone=alone, defines=facts.kind is TextKind.DEFINE)
+    return _note_definition(attachment, connection, found, execute, alone=alone, defines=facts.kind is TextKind.DEFINE)
 
 
 def _begin(state: TransactionState, _sql: str) -> None:
@@ -93,15 +96,9 @@ def _alter(state: TransactionState, sql: str) -> None:
     state.altered = " ".join(sql.split())[:60]
 
 
-def _nothing(_state: TransactionState, _sql: str) -> None:
-    """Do nothing."""
-
-
-_NOTE_ONLY: Final[Mapping[TextKind, Callable[[TransactionState, str], None]]] = {
+_NOTE: Final[Mapping[TextKind, Callable[[TransactionState, str], None]]] = {
     TextKind.BEGIN: _begin,
     TextKind.SESSION: _alter,
-    TextKind.SAVEPOINT: _nothing,
-    TextKind.HARMLESS: _nothing,
 }
 
 
@@ -116,8 +113,17 @@ def _text_effects(attachment: Attachment, facts: TextFacts, sql: str) -> set[Dep
         return set(_EVERYTHING)
     found: set[Dependency] = set()
     for schema, name in facts.writes:
-        found |= wide_effects(schema, name, attachment.scope)
+        found |= _named_effects(attachment, schema, name)
     return found
+
+
+def _named_effects(
+    attachment: Attachment, schema: str | None, name: str, translate: Mapping[Any, Any] | None = None
+) -> set[Dependency]:
+    """Return the effects of a write to a table known by name, and of what the database changes along with it."""
+    change = Change(name.lower(), deletes=True, updates=None)
+    own = wide_effects(schema, name, attachment.scope)
+    return own | cascade_effects([change], scope=attachment.scope, translate=translate)
 
 
 def note_ddl(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
@@ -129,16 +135,15 @@ def note_ddl(attachment: Attachment, connection: Connection, context: Any, sql: 
     state = state_of(connection.connection)
     if any("TEMP" in str(prefix).upper() for prefix in table_prefixes(table)):
         state.altered = f"temporary table {table.name}"
-    found = wide_effects(
-        schema_of(table, context.execution_options.get("schema_translate_map")), table.name, attachment.scope
-    )
+    translate = context.execution_options.get("schema_translate_map")
+    found = _named_effects(attachment, schema_of(table, translate), table.name, translate)
     alone = not state.manual and autocommits(attachment, connection, _verb(sql))
-    return _note_definition(attachment, state, found, execute, alone=alone, defines=True)
+    return _note_definition(attachment, connection, found, execute, alone=alone, defines=True)
 
 
 def _note_definition(
     attachment: Attachment,
-    state: TransactionState,
+    connection: Connection,
     found: set[Dependency],
     execute: Execute,
     *,
@@ -147,25 +152,35 @@ def _note_definition(
 ) -> bool:
     # MySQL and MariaDB commit whatever is open before a definition, and the definition itself.
     if defines and attachment.dialect.name in {"mysql", "mariadb"}:
+        state = state_of(connection.connection)
         state.touch(found)
         commit_state(attachment, state, execute)
         return True
-    return _note(attachment, state, found, execute, alone=alone)
+    return _note(attachment, connection, found, execute, alone=alone)
 
 
 def _note(
-    attachment: Attachment, state: TransactionState, found: set[Dependency], execute: Execute, *, alone: bool
+    attachment: Attachment, connection: Connection, found: set[Dependency], execute: Execute, *, alone: bool
 ) -> bool:
-    if alone:
-        attachment.core.commit(found, execute, refused=attachment.refused)
-        return True
-    state.touch(found)
-    return False
+    state = state_of(connection.connection)
+    if not alone:
+        state.touch(found)
+        return False
+    attachment.core.commit(found, execute, refused=attachment.refused)
+    if attachment.dialect.name == "sqlite" and in_driver_transaction(connection):
+        # The driver has begun a transaction after all: what was written is published by its end.
+        state.touch(found)
+    return True
+
+
+_COMMENTS: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*", re.DOTALL)
 
 
 def _verb(sql: str) -> str:
-    """Return a statement's first word, upper case."""
-    return sql.lstrip(" \t\r\n(").split(None, 1)[0].upper() if sql.strip() else ""
+    """Return a statement's first word, upper case; SQLite's driver skips comments to find it, and so must we."""
+    start = _COMMENTS.match(sql)
+    word = re.match(r"\w*", sql[start.end() :] if start else sql)
+    return word.group().upper() if word else ""
 
 
 def _schema_and_name(table: FromClause | TableKey, translate: Any) -> tuple[str | None, str]:

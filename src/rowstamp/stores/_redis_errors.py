@@ -60,7 +60,7 @@ def store_error(exc: BaseException) -> StoreError:
         return StoreError("the server did not answer in time")
     if isinstance(exc, redis_errors.ResponseError):
         return StoreError(f"the server refused: {exc}")
-    return StoreError(f"the server cannot be reached: {exc or type(exc).__name__}")
+    return StoreError(f"the server cannot be reached: {str(exc) or type(exc).__name__}")
 
 
 def is_outage(exc: BaseException) -> bool:

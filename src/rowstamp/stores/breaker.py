@@ -20,7 +20,7 @@ PAUSE_SECONDS: Final = 0.5
 class Gate(enum.Enum):
     """What a breaker answers to one who is about to use the server."""
 
-    PASS = "use it"
+    ADMIT = "use it"
     PROBE = "do not wait for it, but have it tried: you are the only one who is asked to"
     REFUSE = "do not use it"
 
@@ -55,12 +55,12 @@ class Breaker:
     def ask(self) -> Gate:
         """Return what may be done now."""
         # Asked on every operation: while all is well, no lock is needed to see it.
-        if self._retry_at is None:
-            return Gate.PASS
+        if not self.is_open:
+            return Gate.ADMIT
         with self._lock:
             now = self._clock()
             if self._retry_at is None:
-                return Gate.PASS
+                return Gate.ADMIT
             if now < self._retry_at:
                 return Gate.REFUSE
             # The next one is asked after another pause, should this probe never report.

@@ -103,7 +103,7 @@ class FlowContract(StoreHarness):
             self.pass_time(clock, 20)
             self.filled(store, b"read before the commit was visible")
 
-        flow = commit([A, B], writer=ANN, hold_ttl=self.seconds(10))
+        flow = commit([A, B], writer=ANN, hold_ttl=self.seconds(10), refused=lambda _exc: True)
         assert run_flow(store, flow, commit=slow) == Committed(late=2)
         assert isinstance(run_flow(store, lookup(E, [A, B])), Miss)
 
@@ -148,7 +148,7 @@ class FlowContract(StoreHarness):
 
     def commit_of(self, stamps: list[bytes]) -> Flow[Committed]:
         """Return the flow of a write transaction that touched the stamps."""
-        return commit(stamps, writer=ANN, hold_ttl=self.seconds(100))
+        return commit(stamps, writer=ANN, hold_ttl=self.seconds(100), refused=lambda _exc: True)
 
 
 class PressureContract(StoreHarness):
@@ -251,7 +251,12 @@ class PressureContract(StoreHarness):
 
         def write(thread: int) -> None:
             for number in range(_ROUNDS):
-                flow = commit([A, B], writer=digest(f"writer {thread}.{number}"), hold_ttl=self.seconds(100))
+                flow = commit(
+                    [A, B],
+                    writer=digest(f"writer {thread}.{number}"),
+                    hold_ttl=self.seconds(100),
+                    refused=lambda _exc: True,
+                )
                 assert run_flow(store, flow, commit=database.add) == Committed(late=0)
 
         def read() -> None:

@@ -158,7 +158,7 @@ async def tables_absent(engine: AsyncEngine, where: Place, *, drop: bool) -> Asy
                 await connection.run_sync(Base.metadata.drop_all)
     except (SQLAlchemyError, OSError) as exc:
         shown = where.url.render_as_string(hide_password=True)
-        raise DemoError(f"cannot use the database {shown}: {str(exc).splitlines()[0]}") from exc
+        raise DemoError(f"cannot use the database {shown}: {(str(exc) or type(exc).__name__).splitlines()[0]}") from exc
     if found and not drop:
         raise DemoError(
             f"the database has tables of the demo already ({', '.join(found)}); give --drop to replace them"

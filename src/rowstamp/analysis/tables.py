@@ -1,0 +1,171 @@
+"""What is known of the tables of a database across all metadata: who else changes when one does, and which keys there are.
+
+A statement shows one table object. But the database has one table of that name, which another part of the program may describe
+with other columns, in another ``MetaData``, or only in SQL text; and foreign keys make the database change tables that no
+statement names. So these questions are asked by name, of every metadata that mapped classes or analysed
+statements have shown. Schemas are left out of the comparison: too many tables are harmless, one too few is not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+from sqlalchemy import MetaData, Table
+
+from rowstamp._sqlalchemy import mapped_metadata, type_affinity
+from rowstamp.analysis.schema import iterate_keys
+
+__all__ = ["Change", "cascaded", "keys_differ", "know"]
+
+TableName = tuple[str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a write does to the rows of a table.
+
+    Attributes:
+        table: the table's name, without its schema.
+        deletes: whether rows may go.
+        updates: the columns that may get other values; ``None``: any.
+    """
+
+    table: str
+    deletes: bool
+    updates: frozenset[str] | None
+
+    def reaches(self, key: _ForeignKey) -> bool:
+        """Whether a foreign key that refers to the table has to act."""
+        if self.deletes and key.on_delete:
+            return True
+        return bool(key.on_update) and (self.updates is None or not self.updates.isdisjoint(key.referred))
+
+
+@dataclass(frozen=True, slots=True)
+class _ForeignKey:
+    """A foreign key seen from the table it refers to."""
+
+    child: TableName
+    referred: frozenset[str]
+    columns: frozenset[str]
+    on_delete: str
+    on_update: str
+
+    def change(self, cause: Change) -> Change:
+        """Return what happens to the child's rows."""
+        deleted = cause.deletes and self.on_delete == "CASCADE"
+        return Change(self.child[1].lower(), deleted, self.columns)
+
+
+class _Known:
+    """The tables shown so far; rebuilt when there are more of them."""
+
+    def __init__(self) -> None:
+        self._shown: WeakSet[MetaData] = WeakSet()
+        self._lock = threading.Lock()
+        self._version = -1
+        self.foreign_keys: dict[str, list[_ForeignKey]] = {}
+        self.key_sets: dict[str, set[frozenset[Any]]] = {}
+
+    def show(self, metadata: MetaData) -> None:
+        with self._lock:
+            self._shown.add(metadata)
+
+    def refresh(self) -> None:
+        """Look again if tables were added since the last time."""
+        with self._lock:
+            all_metadata = {*self._shown, *mapped_metadata()}
+            version = sum(len(metadata.tables) + 1 for metadata in all_metadata)
+            if version != self._version:
+                self._build([table for metadata in all_metadata for table in list(metadata.tables.values())])
+                self._version = version
+
+    def _build(self, tables: list[Table[Any]]) -> None:
+        foreign_keys: defaultdict[str, list[_ForeignKey]] = defaultdict(list)
+        key_sets: defaultdict[str, set[frozenset[Any]]] = defaultdict(set)
+        for table in tables:
+            key_sets[table.name.lower()].add(_key_set(table))
+            for parent, key in _acting_foreign_keys(table):
+                foreign_keys[parent].append(key)
+        self.foreign_keys, self.key_sets = dict(foreign_keys), dict(key_sets)
+
+
+def _acting_foreign_keys(table: Table[Any]) -> Iterator[tuple[str, _ForeignKey]]:
+    """Yield the foreign keys by which a table is changed along with another, with the other's name."""
+    for constraint in table.foreign_key_constraints:
+        on_delete, on_update = _action(constraint.ondelete), _action(constraint.onupdate)
+        if not (on_delete or on_update):
+            continue
+        # By the text of the reference: the table it means may not be defined yet.
+        targets = [element.target_fullname.lower().split(".") for element in constraint.elements]
+        yield (
+            targets[0][-2],
+            _ForeignKey(
+                (table.schema, table.name),
+                frozenset(target[-1] for target in targets),
+                frozenset(name.lower() for name in constraint.column_keys),
+                on_delete,
+                on_update,
+            ),
+        )
+
+
+def _action(rule: str | None) -> str:
+    action = (rule or "").upper()
+    return "" if action in {"RESTRICT", "NO ACTION"} else action
+
+
+def _key_set(table: Any) -> frozenset[Any]:
+    """Return a table's keys with the types by which their values compare."""
+    return frozenset(
+        (key, tuple(type_affinity(column.type).__name__ for column in columns)) for key, columns in iterate_keys(table)
+    )
+
+
+_known = _Known()
+
+
+def know(tables: Iterable[Any]) -> None:
+    """Remember the metadata of tables that a statement has shown."""
+    for table in tables:
+        if isinstance(table, Table):
+            _known.show(table.metadata)
+
+
+def cascaded(changes: Iterable[Change]) -> set[TableName]:
+    """Return the tables that the database itself changes along with others.
+
+    Args:
+        changes: what statements change.
+
+    Returns:
+        Schema and name of each, by the ``ON DELETE`` and ``ON UPDATE`` of the foreign keys known, transitively.
+    """
+    _known.refresh()
+    found: set[TableName] = set()
+    waiting = list(changes)
+    seen: set[Change] = set()
+    while waiting:
+        change = waiting.pop()
+        if change in seen:
+            continue
+        seen.add(change)
+        for key in _known.foreign_keys.get(change.table, ()):
+            if change.reaches(key):
+                found.add(key.child)
+                waiting.append(key.change(change))
+    return found
+
+
+def keys_differ(table: Any) -> bool:
+    """Whether readers may know keys of this table that the table object at hand does not show."""
+    if not isinstance(table, Table):
+        return True
+    _known.refresh()
+    own = _key_set(table)
+    return not own or any(keys != own for keys in _known.key_sets.get(table.name.lower(), ()))

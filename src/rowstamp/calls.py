@@ -1,0 +1,304 @@
+"""Answer one call from the cache, or run it, record what it depends on, and store it.
+
+Like the protocol, the order of steps is written once, as a generator: it yields what is to be done (store operations, run the
+function, flush a session, wait for another's load), and ``drive`` and ``drive_async`` do it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from rowstamp.core import Core
+from rowstamp.drivers import perform, run, run_async
+from rowstamp.errors import CorruptEntry, StoreError, UncacheableValue
+from rowstamp.events import Counters
+from rowstamp.orm.situation import Situation
+from rowstamp.protocol import Operation, Ticket, fill, invalidate
+from rowstamp.protocol_calls import CallHit, CallMiss, capture, lookup_call
+from rowstamp.recording import Recorder, active, note, recording
+from rowstamp.stampede import PATIENCE, Flight, Flights, jittered
+
+__all__ = ["Call", "Calls", "Flush", "Load", "Wait", "drive", "drive_async"]
+
+MEMO_LIMIT: Final = 16_384
+"""Most entries whose stamp names are remembered; without them a hit takes two round trips."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Run the function. Reply: its result."""
+
+    recorder: Recorder | None
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Flush a session, as it was given. No reply."""
+
+    session: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for a load that is under way. No reply."""
+
+    flight: Flight
+
+
+Step: TypeAlias = Operation | Load | Flush | Wait
+Steps: TypeAlias = Generator[Step, Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call that is to be cached.
+
+    Attributes:
+        entry: the key of its entry.
+        required: the stamps that every entry of it stands on: everything, its tags, its own.
+        situation: the sessions and connections it is given.
+        ttl: how long its result may live, in seconds.
+        ttl_empty: the same for ``None`` and empty results; ``None`` makes no difference.
+        jitter: the share of the time to live that is left to chance.
+        pack: the bytes of a result.
+        unpack: the result of bytes.
+        counters: where it is counted.
+        prepare: called in the recorded context before the function, as the first part of the load; may be asked to verify
+            the arguments.
+    """
+
+    entry: bytes
+    required: tuple[bytes, ...]
+    situation: Situation
+    ttl: float
+    ttl_empty: float | None
+    jitter: float
+    pack: Callable[[Any], bytes]
+    unpack: Callable[[bytes], Any]
+    counters: Sequence[Counters]
+
+    def count(self, what: str) -> None:
+        """Count in all places."""
+        for counters in self.counters:
+            counters.count(what)
+
+    def bypass(self, reason: str) -> None:
+        """Count a bypass in all places."""
+        for counters in self.counters:
+            counters.bypass(reason)
+
+
+class Calls:
+    """Answers the calls of one cache.
+
+    Args:
+        core: the cache.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._flights = Flights()
+        self._memo: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+
+    def answer(self, call: Call, *, serve: bool = True) -> Steps:
+        """Return the steps that answer a call.
+
+        Args:
+            call: the call.
+            serve: ``False`` runs the function whatever is stored, and stores its result.
+        """
+        if not self._core.enabled:
+            return (yield Load(None))
+        for session in call.situation.unflushed():
+            yield Flush(session)
+        reason = call.situation.reason()
+        if reason is not None:
+            call.bypass(reason)
+            return (yield Load(None))
+        written = call.situation.written()
+        if not serve or not call.situation.may_serve():
+            return (yield from self._load(call, CallMiss()))
+        return (yield from self._serve(call, written))
+
+    def _serve(self, call: Call, written: set[bytes]) -> Steps:
+        """Look up, and wait for another's load once before loading."""
+        waited = False
+        while True:
+            found = yield from self._lookup(call)
+            if isinstance(found, CallHit):
+                if not written.isdisjoint(found.tokens):
+                    call.bypass("own writes")
+                    return (yield Load(None))
+                try:
+                    value = call.unpack(found.body)
+                except CorruptEntry:
+                    call.count("corrupt")
+                    found = CallMiss()
+                else:
+                    note(self._core, found.tokens)
+                    for counters in call.counters:
+                        counters.hit(found.load_time)
+                    return value
+            if waited or written or active() is not None:
+                call.count("misses")
+                return (yield from self._load(call, found))
+            loop = _running_loop()
+            flight, mine = self._flights.join(call.entry, loop)
+            if mine:
+                call.count("misses")
+                return (yield from self._lead(call, found, loop))
+            yield Wait(flight)
+            waited = True
+
+    def _lead(self, call: Call, missed: CallMiss, loop: asyncio.AbstractEventLoop | None) -> Steps:
+        """Load, and let those go on who have come to wait for it."""
+        before = call.counters[0].snapshot().fills
+        try:
+            return (yield from self._load(call, missed))
+        finally:
+            self._flights.land(call.entry, loop, stored=call.counters[0].snapshot().fills > before)
+
+    # --------------------------------------------------------------------------------------------------- steps
+
+    def _lookup(self, call: Call) -> Generator[Step, Any, CallHit | CallMiss]:
+        known = self._memo.get(call.entry) or call.required
+        try:
+            yield from self._replay_journal()
+            found: CallHit | CallMiss = yield from lookup_call(call.entry, known, call.required)
+        except StoreError:
+            call.count("store_errors")
+            return CallMiss()
+        if isinstance(found, CallHit):
+            self._remember(call.entry, tuple(found.tokens))
+        elif found.corrupt:
+            call.count("corrupt")
+        return found
+
+    def _replay_journal(self) -> Generator[Step, Any, None]:
+        journal = self._core.journal
+        stamps = journal.pending()
+        if stamps:
+            yield from invalidate(list(stamps))
+            journal.done(stamps)
+
+    def _remember(self, entry: bytes, stamps: tuple[bytes, ...]) -> None:
+        self._memo[entry] = stamps
+        if len(self._memo) > MEMO_LIMIT:
+            try:
+                self._memo.popitem(last=False)
+            except KeyError:  # another thread was quicker
+                return
+
+    def _load(self, call: Call, missed: CallMiss) -> Steps:
+        """Run the function, recorded, and store what it returns."""
+        recorder = Recorder(self._core, active(), missed.captured)
+        yield from self._capture(call, recorder)
+        started = self._core.clock()
+        value = yield Load(recorder)
+        load_time = self._core.clock() - started
+        if recorder.reason is not None:
+            call.bypass(recorder.reason)
+            return value
+        yield from self._fill(call, recorder.tokens, value, load_time)
+        return value
+
+    def _capture(self, call: Call, recorder: Recorder) -> Generator[Step, Any, None]:
+        """Capture what every result of the call stands on."""
+        missing = recorder.adopt(call.required)
+        if not missing:
+            note(self._core, {stamp: recorder.tokens[stamp] for stamp in call.required})
+            return
+        try:
+            yield from self._replay_journal()
+            tokens = yield from capture(missing)
+        except StoreError:
+            call.count("store_errors")
+            tokens = None
+        if tokens is None:
+            recorder.refuse("a stamp is held or the store is down")
+            for parent in _parents(recorder):
+                parent.refuse("a stamp is held or the store is down")
+            return
+        recorder.add(tokens)
+        note(self._core, {stamp: recorder.tokens[stamp] for stamp in call.required})
+
+    def _fill(
+        self, call: Call, tokens: dict[bytes, bytes], value: Any, load_time: float
+    ) -> Generator[Step, Any, None]:
+        try:
+            body = call.pack(value)
+        except UncacheableValue as exc:
+            call.bypass(exc.reason)
+            return
+        ttl = call.ttl_empty if call.ttl_empty is not None and _is_empty(value) else call.ttl
+        try:
+            yield from fill(
+                Ticket(call.entry, tokens), body, ttl=jittered(ttl, call.jitter), load_time=load_time
+            )
+        except StoreError:
+            call.count("store_errors")
+            return
+        self._remember(call.entry, tuple(tokens))
+        call.count("fills")
+
+
+def _parents(recorder: Recorder) -> Generator[Recorder]:
+    parent = recorder.parent
+    while parent is not None:
+        yield parent
+        parent = parent.parent
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, list | tuple | set | frozenset | dict) and not value)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+# ---------------------------------------------------------------------------------------------------- driving
+
+
+def drive(core: Core, steps: Steps, load: Callable[[], Any]) -> Any:
+    """Take the steps of a synchronous call."""
+
+    def step(operation: Any) -> Any:
+        match operation:
+            case Load(recorder):
+                with recording(recorder):
+                    return load()
+            case Flush(session):
+                return session.flush()
+            case Wait(flight):
+                return flight.wait(PATIENCE)
+            case _:
+                return perform(core.store, operation, None)
+
+    return run(steps, step)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+async def drive_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any]]) -> Any:
+    """Take the steps of an asynchronous call."""
+
+    async def step(operation: Any) -> Any:
+        match operation:
+            case Load(recorder):
+                with recording(recorder):
+                    return await load()
+            case Flush(session):
+                return await session.flush()
+            case Wait(flight):
+                return await flight.wait_async(PATIENCE)
+            case _:
+                reply = perform(core.store, operation, None)
+                return await reply if hasattr(reply, "__await__") else reply
+
+    return await run_async(steps, step)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

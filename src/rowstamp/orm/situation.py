@@ -1,0 +1,214 @@
+"""Whether a call may be answered from the cache, as far as the sessions and connections it is given are concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+)
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from rowstamp._sqlalchemy import chooses_bind, is_clean, session_binds, session_connections
+from rowstamp.keys import stamp_names
+from rowstamp.orm.attachment import Attachment, attachment_of
+from rowstamp.orm.isolation import snapshot_view
+from rowstamp.orm.option import OPTION
+from rowstamp.orm.transaction import state_of
+from rowstamp.protocol import SnapshotView
+
+if TYPE_CHECKING:
+    from rowstamp.core import Core
+
+__all__ = ["HANDLES", "Situation", "is_handle"]
+
+HANDLES: Final = (
+    Session,
+    AsyncSession,
+    scoped_session,
+    async_scoped_session,
+    Connection,
+    AsyncConnection,
+    Engine,
+    AsyncEngine,
+    sessionmaker,
+    async_sessionmaker,
+)
+"""What leads to a database, and so is no part of what a call means."""
+
+_TRANSLATE: Final = "schema_translate_map"
+_OLD_SNAPSHOT: Final = "the transaction's snapshot is older than the stamps"
+
+
+def is_handle(value: object) -> bool:
+    """Return whether a value leads to a database."""
+    return isinstance(value, HANDLES)
+
+
+@dataclass(slots=True)
+class Situation:
+    """The sessions, connections and engines of one call.
+
+    Attributes:
+        core: the cache.
+        attachments: all that the cache is attached to.
+        given: the sessions as they were given, in the order of the parameters.
+        sessions: the synchronous sessions behind them.
+    """
+
+    core: Core
+    attachments: Sequence[Attachment]
+    given: list[Any] = field(default_factory=list[Any])
+    sessions: list[Session] = field(default_factory=list[Session])
+    _connections: list[Connection] = field(default_factory=list[Connection])
+    _engines: list[Engine] = field(default_factory=list[Engine])
+    _unusable: str | None = None
+
+    def add(self, handle: Any) -> None:
+        """Take a session, connection, engine or sessionmaker into account."""
+        if isinstance(handle, scoped_session | async_scoped_session):
+            handle = handle()
+        if isinstance(handle, AsyncSession):
+            self.given.append(handle)
+            self.sessions.append(handle.sync_session)
+        elif isinstance(handle, Session):
+            self.given.append(handle)
+            self.sessions.append(handle)
+        elif isinstance(handle, AsyncConnection):
+            self._add_connection(handle.sync_connection)
+        elif isinstance(handle, Connection):
+            self._add_connection(handle)
+        elif isinstance(handle, AsyncEngine):
+            self._engines.append(handle.sync_engine)
+        elif isinstance(handle, Engine):
+            self._engines.append(handle)
+        else:
+            self._add_maker(handle)
+
+    def _add_connection(self, connection: Connection | None) -> None:
+        if connection is None or connection.closed or connection.invalidated:
+            self._unusable = "its connection is not open"
+        else:
+            self._connections.append(connection)
+
+    def _add_maker(self, maker: Any) -> None:
+        binds = [maker.kw.get("bind"), *(maker.kw.get("binds") or {}).values()]
+        for bind in binds:
+            if bind is not None:
+                self.add(bind)
+
+    def unflushed(self) -> Iterator[Any]:
+        """Yield the sessions, as they were given, whose pending changes a query would flush."""
+        for given, session in zip(self.given, self.sessions, strict=True):
+            if session.autoflush and session.is_active and not is_clean(session):
+                yield given
+
+    # ----------------------------------------------------------------------------------------------- judging
+
+    def reason(self) -> str | None:
+        """Return why the cache must be left out of this call, or ``None``."""
+        if self._unusable:
+            return self._unusable
+        for session in self.sessions:
+            reason = self._reason_of_session(session)
+            if reason is not None:
+                return reason
+        for attachment, connection in self._places():
+            if attachment is None or attachment.core is not self.core:
+                return "it uses an engine that is not attached"
+            reason = self._reason_of_connection(attachment, connection)
+            if reason is not None:
+                return reason
+        return None
+
+    def _reason_of_session(self, session: Session) -> str | None:
+        if session.info.get(OPTION) is False:
+            return "disabled for the session"
+        if not session.is_active:
+            return "the session's transaction has failed"
+        if not is_clean(session):
+            return "the session has changes that are not flushed"
+        if not session_binds(session) or chooses_bind(session):
+            scopes = {attachment.scope for attachment in self.attachments}
+            return "the session chooses among several databases" if len(scopes) > 1 else None
+        return None
+
+    @staticmethod
+    def _reason_of_connection(attachment: Attachment, connection: Connection | None) -> str | None:
+        if connection is not None:
+            state = state_of(connection.connection)
+            if state.altered:
+                return f"connection state: {state.altered}"
+            if state.manual:
+                return "transaction begun by SQL text"
+        view = snapshot_view(attachment, connection)
+        return _OLD_SNAPSHOT if view is SnapshotView.TAKEN else None
+
+    def may_serve(self) -> bool:
+        """Return whether it is known that each statement of the call would see the newest data."""
+        return all(
+            attachment is not None and snapshot_view(attachment, connection) is SnapshotView.PER_STATEMENT
+            for attachment, connection in self._places()
+        )
+
+    def written(self) -> set[bytes]:
+        """Return the stamps of what the call's transactions have written and not committed."""
+        found: set[bytes] = set()
+        for attachment, connection in self._places():
+            if attachment is None or connection is None:
+                continue
+            effects = state_of(connection.connection).all_effects(attachment, resolve=False)
+            found.update(stamp_names(self.core.config.namespace, effects))
+        return found
+
+    def identity(self) -> list[bytes]:
+        """Return digests of the databases, of users and of schema translations, in the order of the parameters."""
+        found: list[bytes] = []
+        for bind in self._binds():
+            attachment = attachment_of(bind.dialect)
+            if attachment is not None:
+                found.append(attachment.identity(bind.get_execution_options().get(_TRANSLATE)))
+        return found
+
+    # -------------------------------------------------------------------------------------------------- where
+
+    def _binds(self) -> Iterator[Engine | Connection]:
+        for session in self.sessions:
+            connections = session_connections(session)
+            yield from connections or session_binds(session)
+        yield from self._connections
+        yield from self._engines
+
+    def _places(self) -> Iterator[tuple[Attachment | None, Connection | None]]:
+        """Yield where statements of the call may run: the connections it has, and the engines it may take one from."""
+        engines: list[Engine] = list(self._engines)
+        connections: list[Connection] = list(self._connections)
+        for session in self.sessions:
+            for connection in session_connections(session):
+                connections.append(connection)
+            taken = {connection.engine for connection in session_connections(session)}
+            for bind in session_binds(session):
+                if isinstance(bind, Connection):
+                    connections.append(bind)
+                elif bind not in taken:
+                    engines.append(bind)
+        if not (engines or connections):
+            yield from ((attachment, None) for attachment in self.attachments)
+        yield from _unique((attachment_of(each.dialect), each) for each in connections)
+        yield from _unique((attachment_of(each.dialect), None) for each in engines)
+
+
+def _unique(places: Iterable[tuple[Attachment | None, Connection | None]]) -> Iterator[Any]:
+    seen: set[tuple[int, int]] = set()
+    for attachment, connection in places:
+        key = (id(attachment), id(connection))
+        if key not in seen:
+            seen.add(key)
+            yield attachment, connection

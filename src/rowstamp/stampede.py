@@ -1,0 +1,86 @@
+"""Loads under way in this process, so that callers who miss the same entry at the same time wait for one load.
+
+A caller that has waited looks the entry up again: it is served what the load stored only if that is valid at a moment after
+its own call began, so that it never receives data older than its begin. (Comparing the stamps both had read before would do
+as well for statements; of a function the stamps are known only once it has run.)
+
+A load that is part of another load never waits: two functions that call each other could wait for each other for ever. And nobody
+waits for longer than :data:`PATIENCE`, for the load may be waiting for something that the caller itself has: a connection of an
+exhausted pool, or a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from typing import Final
+
+__all__ = ["PATIENCE", "Flight", "Flights", "jittered"]
+
+PATIENCE: Final = 5.0
+"""How long a caller waits for another's load before it loads by itself, in seconds."""
+
+
+class Flight:
+    """A load under way: one caller has it, others may wait for it.
+
+    Args:
+        loop: the event loop of the caller, or ``None`` in a thread without one.
+    """
+
+    __slots__ = ("_done", "_landed", "_loop", "stored")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._loop = loop
+        self._landed: asyncio.Future[None] | None = loop.create_future() if loop is not None else None
+        self._done = threading.Event() if loop is None else None
+        self.stored = False
+        """Whether it has stored something, so that it pays to look again."""
+
+    def land(self) -> None:
+        """Let everybody go on who waits."""
+        if self._done is not None:
+            self._done.set()
+        elif self._landed is not None and not self._landed.done():
+            self._landed.set_result(None)
+
+    def wait(self, patience: float) -> None:
+        """Wait in this thread until the load is over."""
+        if self._done is not None:
+            self._done.wait(patience)
+
+    async def wait_async(self, patience: float) -> None:
+        """Wait in this task until the load is over."""
+        if self._landed is not None:
+            await asyncio.wait([self._landed], timeout=patience)
+
+
+class Flights:
+    """The loads under way of one cache, by entry; of each event loop its own. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flights: dict[tuple[bytes, asyncio.AbstractEventLoop | None], Flight] = {}
+
+    def join(self, entry: bytes, loop: asyncio.AbstractEventLoop | None) -> tuple[Flight, bool]:
+        """Return the load of an entry that is under way, or a new one, and whether it is new: then the caller has to load."""
+        with self._lock:
+            flight = self._flights.get((entry, loop))
+            if flight is not None:
+                return flight, False
+            flight = self._flights[entry, loop] = Flight(loop)
+            return flight, True
+
+    def land(self, entry: bytes, loop: asyncio.AbstractEventLoop | None, *, stored: bool) -> None:
+        """End the load of an entry."""
+        with self._lock:
+            flight = self._flights.pop((entry, loop), None)
+        if flight is not None:
+            flight.stored = stored
+            flight.land()
+
+
+def jittered(ttl: float, share: float) -> float:
+    """Return a time to live shortened at random by up to a share of it, so that entries made together do not end together."""
+    return ttl * (1.0 - share * random.random()) if share else ttl

@@ -1,0 +1,230 @@
+"""Where a Redis or Valkey server is and how long it may take: URLs and ready clients, validated before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from urllib.parse import SplitResult, unquote
+
+import redis
+import redis.asyncio
+
+from rowstamp.errors import ConfigurationError
+
+__all__ = ["CONNECT_TIMEOUT_MS", "TIMEOUT_MS", "Address", "AsyncConnection", "Connection", "address_of_client"]
+
+CONNECT_TIMEOUT_MS: Final = 500
+"""How long making a connection may take when nothing else is asked for, in milliseconds."""
+
+TIMEOUT_MS: Final = 250
+"""How long one round trip may take when nothing else is asked for, in milliseconds."""
+
+TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+OPTIONS: Final = ("prefix", "timeout_ms", "connect_timeout_ms", "client_name")
+
+# What is taken over from a client that the user has made; the rest (retries, decoding, RESP3, health checks) is ours to
+# decide, for a retry would exceed the time budget and a decoded reply is not what was stored.
+_OF_CLIENTS: Final = frozenset({
+    "client_name", "credential_provider", "db", "host", "password", "path", "port", "socket_keepalive",
+    "socket_keepalive_options", "socket_type", "username",
+})  # fmt: skip
+
+
+class Connection(Protocol):
+    """What is used of redis-py's blocking connections."""
+
+    def connect(self) -> None:
+        """Connect, authenticate and select the database."""
+
+    def disconnect(self) -> None:
+        """Close."""
+
+    def send_packed_command(self, command: bytes, check_health: bool = ...) -> None:  # noqa: FBT001 - redis-py's
+        """Send bytes."""
+
+    def read_response(self) -> Any:
+        """Read one reply; an error that the server answers is raised."""
+
+    def can_read(self, timeout: float = ...) -> bool:
+        """Whether there is something to read."""
+        ...
+
+
+class AsyncConnection(Protocol):
+    """What is used of redis-py's awaited connections."""
+
+    async def connect(self) -> None:
+        """Connect, authenticate and select the database."""
+
+    async def disconnect(self, nowait: bool = ...) -> None:  # noqa: FBT001 - redis-py's
+        """Close."""
+
+    async def send_packed_command(self, command: bytes, check_health: bool = ...) -> None:  # noqa: FBT001 - redis-py's
+        """Send bytes."""
+
+    async def read_response(self) -> Any:
+        """Read one reply; an error that the server answers is raised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A server, the way to it, and the time it is given.
+
+    Attributes:
+        kind: ``"tcp"``, ``"tls"`` or ``"unix"``.
+        options: what redis-py's connections of that kind take.
+        prefix: how every key begins, before a colon.
+        timeout_ms: how long one round trip may take, in milliseconds.
+        connect_timeout_ms: how long making a connection may take, in milliseconds.
+    """
+
+    kind: str = "tcp"
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    prefix: str = "rs"
+    timeout_ms: float = TIMEOUT_MS
+    connect_timeout_ms: float = CONNECT_TIMEOUT_MS
+
+    def __post_init__(self) -> None:
+        if not self.prefix or not self.prefix.isascii() or not self.prefix.isprintable():
+            raise ConfigurationError(
+                f"prefix={self.prefix!r} cannot begin a key: give ASCII text such as prefix='shop'"
+            )
+        for name in ("timeout_ms", "connect_timeout_ms"):
+            value: float = getattr(self, name)
+            if not 0 < value < 600_000:
+                raise ConfigurationError(f"{name}={value!r} is no time to wait: give milliseconds, such as {name}=250")
+
+    def __str__(self) -> str:
+        if self.kind == "unix":
+            return f"{self.options.get('path')}"
+        return f"{self.options.get('host', 'localhost')}:{self.options.get('port', 6379)}"
+
+    def blocking(self) -> Connection:
+        """Return a connection that is not connected yet, and blocks."""
+        classes = {
+            "tcp": redis.Connection,
+            "tls": redis.SSLConnection,
+            "unix": redis.UnixDomainSocketConnection,
+        }
+        connection: Any = classes[self.kind](
+            **self.options,
+            socket_timeout=self.timeout_ms / 1000,
+            socket_connect_timeout=self.connect_timeout_ms / 1000,
+            protocol=2,
+        )
+        return connection
+
+    def awaited(self) -> AsyncConnection:
+        """Return a connection that is not connected yet, and is awaited.
+
+        It has no timeouts of its own: they would cost a task for every command, where one for the whole round trip does.
+        """
+        classes = {
+            "tcp": redis.asyncio.Connection,
+            "tls": redis.asyncio.SSLConnection,
+            "unix": redis.asyncio.UnixDomainSocketConnection,
+        }
+        connection: Any = classes[self.kind](
+            **self.options, socket_timeout=None, socket_connect_timeout=self.connect_timeout_ms / 1000, protocol=2
+        )
+        return connection
+
+    @classmethod
+    def of_url(cls, parts: SplitResult, options: Mapping[str, str]) -> Address:
+        """Return the address in a URL.
+
+        Args:
+            parts: the URL; its scheme decides about TLS.
+            options: the options of its query string, known and given once each.
+
+        Raises:
+            ConfigurationError: a part of it makes no sense.
+        """
+        found: dict[str, Any] = {name: options[name] for name in (*TLS_FILES, "client_name") if name in options}
+        if parts.username:
+            found["username"] = unquote(parts.username)
+        if parts.password:
+            found["password"] = unquote(parts.password)
+        if parts.scheme == "unix":
+            found |= _unix(parts, options)
+            kind = "unix"
+        else:
+            found |= _tcp(parts)
+            kind = "tls" if parts.scheme in {"rediss", "valkeys"} else "tcp"
+        return cls(
+            kind=kind,
+            options=found,
+            prefix=options.get("prefix", "rs"),
+            timeout_ms=_milliseconds(options, "timeout_ms", TIMEOUT_MS),
+            connect_timeout_ms=_milliseconds(options, "connect_timeout_ms", CONNECT_TIMEOUT_MS),
+        )
+
+
+def _unix(parts: SplitResult, options: Mapping[str, str]) -> dict[str, Any]:
+    if not parts.path.strip("/") or parts.hostname:
+        raise ConfigurationError("a unix:// store needs the path of a socket; write unix:///run/redis/redis.sock?db=0")
+    return {"path": unquote(parts.path), "db": _number("db", options.get("db", "0"))}
+
+
+def _tcp(parts: SplitResult) -> dict[str, Any]:
+    try:
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError("the port in the store URL is not a number from 1 to 65535") from None
+    if parts.fragment:
+        raise ConfigurationError(
+            f"a {parts.scheme}:// store has no fragment; percent-encode a # in the password as %23"
+        )
+    return {
+        "host": unquote(parts.hostname or "localhost"),
+        "port": port or 6379,
+        "db": _number("the database in the path", parts.path.strip("/") or "0"),
+    }
+
+
+def _number(what: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigurationError(f"{what}={text!r} is not a number; write one such as redis://localhost:6379/0")
+    return int(text)
+
+
+def _milliseconds(options: Mapping[str, str], name: str, default: float) -> float:
+    text = options.get(name)
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(f"{name}={text!r} is not a number of milliseconds; write {name}=250") from None
+
+
+def address_of_client(client: object, **overrides: Any) -> Address:
+    """Return the address that a ready client connects to; its connections are not used, but connections like them.
+
+    Raises:
+        ConfigurationError: it is not a client of a server on its own.
+    """
+    pool = getattr(client, "connection_pool", None)
+    if not isinstance(client, redis.Redis | redis.asyncio.Redis) or pool is None:
+        raise ConfigurationError(f"{client!r} is no redis.Redis or redis.asyncio.Redis: give one of them, or a URL")
+    kind = _kind(pool.connection_class)
+    kwargs: Mapping[str, Any] = pool.connection_kwargs
+    if kind is None or "connection_pool" in kwargs:
+        name = pool.connection_class.__name__
+        raise ConfigurationError(f"a client with connections of type {name} cannot be taken over: give the store a URL")
+    options = {name: value for name, value in kwargs.items() if _is_ours(name) and value is not None}
+    return Address(kind=kind, options=options, **overrides)
+
+
+def _kind(connection_class: type) -> str | None:
+    classes: Iterable[tuple[type | tuple[type, ...], str]] = (
+        ((redis.SSLConnection, redis.asyncio.SSLConnection), "tls"),
+        ((redis.Connection, redis.asyncio.Connection), "tcp"),
+        ((redis.UnixDomainSocketConnection, redis.asyncio.UnixDomainSocketConnection), "unix"),
+    )
+    return next((kind for known, kind in classes if issubclass(connection_class, known)), None)
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OF_CLIENTS or name.startswith("ssl_")

@@ -1,0 +1,186 @@
+"""The blocking store on Redis or Valkey; see :mod:`rowstamp.stores._redis_ops` for what it says to the server."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import ResponseError
+
+from rowstamp.errors import StoreError
+from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.stores import _redis_ops as ops
+from rowstamp.stores._redis_address import Address, Connection, address_of_client
+from rowstamp.stores._redis_errors import FOREIGN
+from rowstamp.stores._redis_talk import Health, Line, packed, refusal
+
+__all__ = ["RedisStore"]
+
+T = TypeVar("T")
+
+
+class RedisStore:
+    """A :class:`~rowstamp.store.Store` on one Redis (≥ 7.0) or Valkey (≥ 8) server, for any number of threads.
+
+    Each operation is one round trip on a connection of its own, taken from those that are idle. Nothing is connected at
+    construction: a server that is down must not keep an application from starting.
+
+    Args:
+        address: where the server is and how long it may take.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._keys = ops.Keys.of(address.prefix)
+        self._idle: deque[Line] = deque()
+        self._pid = os.getpid()
+        self.health = Health()
+
+    @classmethod
+    def of_client(cls, client: object, **options: Any) -> Self:
+        """Return a store on the server that a ``redis.Redis`` is for, on connections of its own.
+
+        Args:
+            client: the client; it stays the caller's to close.
+            options: ``prefix``, ``timeout_ms`` and ``connect_timeout_ms``.
+        """
+        return cls(address_of_client(client, **options))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._address}>"
+
+    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+        """See :meth:`rowstamp.store.Store.read`. All of it is read at one moment."""
+        return self._call(ops.Read(entry, stamps))  # type: ignore[no-any-return]
+
+    def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:
+        """See :meth:`rowstamp.store.Store.mint`."""
+        return self._call(ops.mint(self._keys, tokens)) if tokens else ()
+
+    def put(self, entry: bytes, blob: bytes, ttl: float) -> None:
+        """See :meth:`rowstamp.store.Store.put`."""
+        self._call(ops.put(self._keys, entry, blob, ttl))
+
+    def delete(self, entry: bytes) -> None:
+        """See :meth:`rowstamp.store.Store.delete`."""
+        self._call(ops.delete(self._keys, entry))
+
+    def hold(self, stamps: Sequence[bytes], writer: bytes, ttl: float) -> None:
+        """See :meth:`rowstamp.store.Store.hold`."""
+        if stamps:
+            self._call(ops.hold(self._keys, stamps, writer, ttl))
+
+    def release(self, tokens: Mapping[bytes, bytes], writer: bytes) -> tuple[bool, ...]:
+        """See :meth:`rowstamp.store.Store.release`."""
+        return self._call(ops.release(self._keys, tokens, writer)) if tokens else ()
+
+    def touch(self, tokens: Mapping[bytes, bytes]) -> None:
+        """See :meth:`rowstamp.store.Store.touch`."""
+        if tokens:
+            self._call(ops.release(self._keys, tokens, b""))
+
+    def clear(self) -> None:
+        """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""
+        self._call(ops.clear(self._keys))
+
+    def close(self) -> None:
+        """See :meth:`rowstamp.store.Store.close`."""
+        self.health.closed = True
+        self._drop_idle()
+
+    def check(self) -> None:
+        """See :meth:`rowstamp.store.Store.check`: an idle connection with something to read is out of step."""
+        for line in list(self._idle):
+            if line.connection.can_read():
+                raise AssertionError(f"an idle connection of {self!r} has an answer that nobody has read")
+
+    # ---------------------------------------------------------------------------------------------------- lines
+
+    def _call(self, call: ops.Call) -> Any:
+        self.health.admit(self._probe)
+        try:
+            outcomes = self._converse([call])
+        except (StoreError, *FOREIGN) as exc:
+            raise self.health.failed(exc) from exc
+        self.health.answered()
+        return self.health.result(outcomes[0])
+
+    def _converse(self, calls: Sequence[ops.Call]) -> list[Any]:
+        line = self._take()
+        try:
+            return self._lead(line, ops.converse(self._keys, calls, line.server, time.monotonic()))
+        except Disconnected:
+            if not line.used:
+                raise
+        # The server has closed a connection that lay idle; the others like it are of no use either.
+        self._drop_idle()
+        line = self._open()
+        return self._lead(line, ops.converse(self._keys, calls, line.server, time.monotonic()))
+
+    def _take(self) -> Line:
+        if self._pid != os.getpid():  # after a fork the connections are the parent's
+            self._idle, self._pid = deque(), os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._open()
+
+    def _open(self) -> Line:
+        connection = self._address.blocking()
+        try:
+            connection.connect()
+            return Line(connection, _lead(connection, ops.greet(self._keys, time.monotonic())))
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    def _lead(self, line: Line, talk: Generator[list[ops.Words], list[Any], T]) -> T:
+        try:
+            result = _lead(line.connection, talk)
+        except BaseException:
+            line.connection.disconnect()
+            raise
+        line.used = True
+        self._idle.append(line)
+        if self.health.closed:
+            self._drop_idle()
+        return result
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().connection.disconnect()
+
+    def _probe(self) -> None:
+        threading.Thread(target=self._try_server, name="rowstamp-redis-probe", daemon=True).start()
+
+    def _try_server(self) -> None:
+        try:
+            self._idle.append(self._open())
+        except (StoreError, *FOREIGN) as exc:
+            self.health.failed(exc)
+        else:
+            self.health.answered()
+
+
+def _lead(connection: Connection, talk: Generator[list[ops.Words], list[Any], T]) -> T:
+    """Lead a talk to its end on a connection."""
+    commands = next(talk)
+    while True:
+        connection.send_packed_command(packed(commands), check_health=False)
+        replies = [_reply(connection) for _ in commands]
+        try:
+            commands = talk.send(replies)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
+def _reply(connection: Connection) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as exc:
+        return refusal(exc)

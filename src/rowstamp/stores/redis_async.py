@@ -1,0 +1,234 @@
+"""The awaited store on Redis or Valkey; see :mod:`rowstamp.stores._redis_ops` for what it says to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+from typing import Any, Final, Self, TypeVar
+
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import ResponseError
+
+from rowstamp.errors import StoreError
+from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.stores import _redis_ops as ops
+from rowstamp.stores._redis_address import Address, AsyncConnection, address_of_client
+from rowstamp.stores._redis_errors import FOREIGN, store_error
+from rowstamp.stores._redis_talk import Health, Line, packed, refusal
+
+__all__ = ["AsyncRedisStore"]
+
+T = TypeVar("T")
+
+_MOST_LINES: Final = 8
+"""Round trips under way at once in one event loop; what is asked for meanwhile goes with the next one together."""
+
+
+class _Lane:
+    """What belongs to one event loop: connections, and what waits to be sent."""
+
+    def __init__(self) -> None:
+        self.idle: list[Line] = []
+        self.waiting: list[tuple[ops.Call, asyncio.Future[Any]]] = []
+        self.starting = False
+        self.tasks: set[asyncio.Task[None]] = set()
+
+
+class AsyncRedisStore:
+    """An :class:`~rowstamp.store.AsyncStore` on one Redis (≥ 7.0) or Valkey (≥ 8) server.
+
+    Whatever the tasks of an event loop ask for in one of its ticks is one round trip, in which a key that several
+    want is read once. It may be used from several event loops, one after the other or in threads; close it in the loop that
+    used it. Nothing is connected at construction.
+
+    Args:
+        address: where the server is and how long it may take.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._keys = ops.Keys.of(address.prefix)
+        self._lanes: dict[asyncio.AbstractEventLoop, _Lane] = {}
+        self.health = Health()
+
+    @classmethod
+    def of_client(cls, client: object, **options: Any) -> Self:
+        """Return a store on the server that a ``redis.asyncio.Redis`` is for, on connections of its own.
+
+        Args:
+            client: the client; it stays the caller's to close.
+            options: ``prefix``, ``timeout_ms`` and ``connect_timeout_ms``.
+        """
+        return cls(address_of_client(client, **options))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._address}>"
+
+    def read(self, entry: bytes, stamps: Sequence[bytes]) -> Awaitable[StoreSnapshot]:
+        """See :meth:`rowstamp.store.Store.read`. All of it is read at one moment."""
+        return self._call(ops.Read(entry, stamps))
+
+    async def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:
+        """See :meth:`rowstamp.store.Store.mint`."""
+        return await self._call(ops.mint(self._keys, tokens)) if tokens else ()
+
+    def put(self, entry: bytes, blob: bytes, ttl: float) -> Awaitable[None]:
+        """See :meth:`rowstamp.store.Store.put`."""
+        return self._call(ops.put(self._keys, entry, blob, ttl))
+
+    def delete(self, entry: bytes) -> Awaitable[None]:
+        """See :meth:`rowstamp.store.Store.delete`."""
+        return self._call(ops.delete(self._keys, entry))
+
+    async def hold(self, stamps: Sequence[bytes], writer: bytes, ttl: float) -> None:
+        """See :meth:`rowstamp.store.Store.hold`."""
+        if stamps:
+            await self._call(ops.hold(self._keys, stamps, writer, ttl))
+
+    async def release(self, tokens: Mapping[bytes, bytes], writer: bytes) -> tuple[bool, ...]:
+        """See :meth:`rowstamp.store.Store.release`."""
+        return await self._call(ops.release(self._keys, tokens, writer)) if tokens else ()
+
+    async def touch(self, tokens: Mapping[bytes, bytes]) -> None:
+        """See :meth:`rowstamp.store.Store.touch`."""
+        if tokens:
+            await self._call(ops.release(self._keys, tokens, b""))
+
+    def clear(self) -> Awaitable[None]:
+        """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""
+        return self._call(ops.clear(self._keys))
+
+    async def aclose(self) -> None:
+        """See :meth:`rowstamp.store.AsyncStore.aclose`. What is under way is waited for."""
+        self.health.closed = True
+        lane = self._lanes.pop(asyncio.get_running_loop(), None)
+        if lane is not None:
+            while lane.tasks:
+                await asyncio.wait(lane.tasks)
+            await _drop_idle(lane)
+
+    # ---------------------------------------------------------------------------------------------------- lines
+
+    def _call(self, call: ops.Call) -> asyncio.Future[Any]:
+        """Let a call go with the next round trip."""
+        loop = asyncio.get_running_loop()
+        lane = self._lanes.get(loop) or self._new_lane(loop)
+        self.health.admit(lambda: self._start(lane, self._try_server(lane)))
+        future: asyncio.Future[Any] = loop.create_future()
+        lane.waiting.append((call, future))
+        self._go(lane)
+        return future
+
+    def _new_lane(self, loop: asyncio.AbstractEventLoop) -> _Lane:
+        self._lanes = {known: lane for known, lane in self._lanes.items() if not known.is_closed()}
+        lane = self._lanes[loop] = _Lane()
+        return lane
+
+    def _go(self, lane: _Lane) -> None:
+        """Start a round trip, unless one is about to start or enough are under way."""
+        if not lane.starting and len(lane.tasks) < _MOST_LINES:
+            lane.starting = True
+            self._start(lane, self._trip(lane))
+
+    def _start(self, lane: _Lane, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        lane.tasks.add(task)
+        task.add_done_callback(lambda task: self._ended(lane, task))
+
+    def _ended(self, lane: _Lane, task: asyncio.Task[None]) -> None:
+        lane.tasks.discard(task)
+        if lane.waiting:
+            self._go(lane)
+
+    async def _trip(self, lane: _Lane) -> None:
+        """Make the calls that are waiting; the task starts when this tick of the loop is over."""
+        lane.starting = False
+        jobs, lane.waiting = lane.waiting, []
+        outcomes: list[Any] = [StoreError("the round trip was given up")] * len(jobs)
+        try:
+            outcomes = await self._converse(lane, [call for call, _ in jobs])
+            self.health.answered()
+        except (StoreError, *FOREIGN) as exc:
+            self.health.failed(exc)
+            outcomes = [exc] * len(jobs)
+        finally:
+            for (_, future), outcome in zip(jobs, outcomes, strict=True):
+                _settle(future, outcome)
+
+    async def _converse(self, lane: _Lane, calls: Sequence[ops.Call]) -> list[Any]:
+        line = lane.idle.pop() if lane.idle else await self._open()
+        try:
+            return await self._lead(lane, line, ops.converse(self._keys, calls, line.server, time.monotonic()))
+        except Disconnected:
+            if not line.used:
+                raise
+        # The server has closed a connection that lay idle; the others like it are of no use either.
+        await _drop_idle(lane)
+        line = await self._open()
+        return await self._lead(lane, line, ops.converse(self._keys, calls, line.server, time.monotonic()))
+
+    async def _open(self) -> Line:
+        connection = self._address.awaited()
+        try:
+            async with asyncio.timeout(self._address.connect_timeout_ms / 1000):
+                await connection.connect()
+                return Line(connection, await _lead(connection, ops.greet(self._keys, time.monotonic())))
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def _lead(self, lane: _Lane, line: Line, talk: Generator[list[ops.Words], list[Any], T]) -> T:
+        try:
+            async with asyncio.timeout(self._address.timeout_ms / 1000):
+                result = await _lead(line.connection, talk)
+        except BaseException:
+            await line.connection.disconnect(nowait=True)
+            raise
+        line.used = True
+        lane.idle.append(line)
+        return result
+
+    async def _try_server(self, lane: _Lane) -> None:
+        try:
+            lane.idle.append(await self._open())
+        except (StoreError, *FOREIGN) as exc:
+            self.health.failed(exc)
+        else:
+            self.health.answered()
+
+
+async def _drop_idle(lane: _Lane) -> None:
+    while lane.idle:
+        await lane.idle.pop().connection.disconnect(nowait=True)
+
+
+async def _lead(connection: AsyncConnection, talk: Generator[list[ops.Words], list[Any], T]) -> T:
+    """Lead a talk to its end on a connection."""
+    commands = next(talk)
+    while True:
+        await connection.send_packed_command(packed(commands), check_health=False)
+        replies = [await _reply(connection) for _ in commands]
+        try:
+            commands = talk.send(replies)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
+async def _reply(connection: AsyncConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as exc:
+        return refusal(exc)
+
+
+def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    """Hand an outcome to whoever waits for it, if it still does."""
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        error = store_error(outcome)
+        error.__cause__ = outcome
+        future.set_exception(error)
+    else:
+        future.set_result(outcome)
