@@ -20,6 +20,7 @@ from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import LoaderCallableStatus, PassiveFlag, Session
 from sqlalchemy.orm.mapper import _all_registries
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.expression import FromClause, Join, Select
 from sqlalchemy.types import TypeEngine
 
@@ -280,6 +281,20 @@ def is_initialized(dialect: Dialect) -> bool:
 # ---------------------------------------------------------------------------------------------------- sessions
 
 
+def connection_info(dbapi_connection: Any) -> dict[Any, Any]:
+    """Return the dictionary that lives as long as the driver's connection behind a pooled one.
+
+    While an engine initializes its dialect, the connection is wrapped in something that has no ``info`` of its own.
+    """
+    if isinstance(dbapi_connection, PoolProxiedConnection):
+        try:
+            return dbapi_connection.info
+        except NotImplementedError:
+            record = getattr(dbapi_connection, "_connection_record", None)
+            return record.info if record is not None else {}
+    return {}
+
+
 def session_transaction(session: Session) -> SessionTransaction | None:
     """Return the session's current transaction, if it has begun one."""
     return session._transaction
@@ -372,6 +387,11 @@ def loaded_states(session: Session) -> list[Any]:
 def in_greenlet() -> bool:
     """Return whether asynchronous drivers may be used from synchronous code here."""
     return bool(util.concurrency.in_greenlet())
+
+
+async def run_in_greenlet(function: Callable[..., T], *args: Any) -> T:
+    """Run synchronous code in which asynchronous drivers may be used."""
+    return cast("T", await util.greenlet_spawn(function, *args))
 
 
 def is_clean(session: Session) -> bool:

@@ -113,7 +113,9 @@ def fields_of(value: Any) -> dict[str, object] | None:
     """Return the fields of a dataclass, Pydantic model, struct, attrs object or named tuple; ``None`` of anything else."""
     kind = type(value)
     if dataclasses.is_dataclass(kind):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind) if hasattr(value, field.name)}
+        return {
+            field.name: getattr(value, field.name) for field in dataclasses.fields(kind) if hasattr(value, field.name)
+        }
     if issubclass(kind, msgspec.Struct):
         return {name: getattr(value, name) for name in kind.__struct_fields__}
     if hasattr(kind, "__pydantic_fields__"):

@@ -7,11 +7,13 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from rowstamp.calls import Calls
 from rowstamp.config import Config, check_tags, check_ttl
 from rowstamp.core import Core, Policy
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.events import Stats
 from rowstamp.explain import Explanation
+from rowstamp.keyvalue import AsyncKeyValues, KeyValues
 from rowstamp.model import Dependency
 from rowstamp.orm.attach import install, remove
 from rowstamp.orm.attachment import Attachment, attachment_of, database_identity
@@ -19,6 +21,7 @@ from rowstamp.orm.deferred import defer, listen_to_commits
 from rowstamp.orm.explain import explain
 from rowstamp.orm.session import SESSION_CACHE, listen_to_sessions
 from rowstamp.orm.targets import effects_of, engines_of, mapped_tables, sync_session
+from rowstamp.query import AsyncQueryDecorator, QueryDecorator, QueryOptions
 from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import open_store
 
@@ -41,10 +44,11 @@ class _BaseCache:
         vary: Callable[[], Any] | None = None,
     ) -> None:
         config = Config(namespace=namespace, ttl=ttl, hold_ttl=hold_ttl, on_store_down=on_store_down, vary=vary)
-        opened = open_store(store) if isinstance(store, str) else store
+        opened = open_store(store, asynchronous=self._asynchronous) if isinstance(store, str) else store
         self._require_store(opened)
         self._owns_store = isinstance(store, str)
         self._core = Core(config, opened)
+        self._calls = Calls(self._core)
         self._attachments: list[Attachment] = []
         self._makers: list[Any] = []
 
@@ -114,6 +118,11 @@ class _BaseCache:
         if attachment is None or attachment not in self._attachments:
             msg = f"{target!r} is not attached to this cache: detach takes what attach was given"
             raise AttachError(msg)
+        if any(
+            attachment.engine.dialect is engine.dialect for maker in self._makers for engine in self._engines(maker)
+        ):
+            attachment.serves = False  # the sessions of an attached sessionmaker still need its writes
+            return
         remove(attachment)
         self._attachments.remove(attachment)
 
@@ -132,6 +141,11 @@ class _BaseCache:
 
     def _engines(self, maker: Any) -> list[Any]:
         return engines_of(maker, asynchronous=self._asynchronous)[0]
+
+    def is_attached(self, target: object) -> bool:
+        """Return whether this cache notices what happens on an engine, or on the engine behind a connection."""
+        attachment = attachment_of(engines_of(target, asynchronous=self._asynchronous)[0][0].dialect)
+        return attachment is not None and attachment in self._attachments
 
     def policy(self, model: object, *, ttl: float | None = None) -> None:
         """Cache every select that reads only tables with a policy, ``session.get`` and lazy loads included.
@@ -213,7 +227,7 @@ def _twice(target: object) -> str:
     return f"{target!r} has a cache attached already: detach() that one first"
 
 
-class Cache(_BaseCache):
+class Cache(_BaseCache, KeyValues):
     """A cache of query results for ``Session`` and ``Connection``.
 
     Args:
@@ -232,6 +246,40 @@ class Cache(_BaseCache):
     """
 
     _asynchronous = False
+
+    def query(
+        self,
+        *,
+        ttl: float | None = None,
+        tags: Collection[str] | Callable[..., Collection[str]] = (),
+        key_version: int | str = 0,
+        ignore: Collection[str] = (),
+        ttl_empty: float | None = None,
+        jitter: float = 0.0,
+    ) -> QueryDecorator:
+        """Return a decorator that caches the results of a function until a row they depend on changes.
+
+        What the function reads on attached engines while it runs is recorded, also through other cached functions. Sessions,
+        connections, engines and ``self`` are no part of the key; arguments are, by what they mean. The return annotation says
+        how results are kept. A call that writes, meets uncommitted writes, or reads what cannot be analysed is not stored.
+
+        Args:
+            ttl: how long a result may live, in seconds; by default the cache's own.
+            tags: names by which results can be invalidated, or a function of some of the parameters that returns such names.
+            key_version: part of the key: change it when the code comes to mean something else.
+            ignore: names of parameters that are not part of the key.
+            ttl_empty: how long ``None`` and empty results may live, in seconds; by default like others.
+            jitter: up to which share of it a time to live is shortened at random.
+
+        Raises:
+            ConfigurationError: an option is wrong, or (when a function is decorated) the function is of the wrong colour, a
+                generator, or annotated with a type whose values cannot be kept.
+        """
+        self._core.require_open()
+        options = QueryOptions(
+            ttl=ttl, tags=tags, key_version=key_version, ignore=ignore, ttl_empty=ttl_empty, jitter=jitter
+        )
+        return QueryDecorator(options, self._core, self._calls, self._attachments)
 
     def invalidate(
         self, target: object = None, /, *, tags: Collection[str] | None = None, session: object = None, **values: object
@@ -273,10 +321,27 @@ class Cache(_BaseCache):
         self.close()
 
 
-class AsyncCache(_BaseCache):
+class AsyncCache(_BaseCache, AsyncKeyValues):
     """A cache of query results for ``AsyncSession`` and ``AsyncConnection``; see :class:`Cache` for the arguments."""
 
     _asynchronous = True
+
+    def query(
+        self,
+        *,
+        ttl: float | None = None,
+        tags: Collection[str] | Callable[..., Collection[str]] = (),
+        key_version: int | str = 0,
+        ignore: Collection[str] = (),
+        ttl_empty: float | None = None,
+        jitter: float = 0.0,
+    ) -> AsyncQueryDecorator:
+        """Return a decorator that caches the results of a coroutine function. See :meth:`Cache.query`."""
+        self._core.require_open()
+        options = QueryOptions(
+            ttl=ttl, tags=tags, key_version=key_version, ignore=ignore, ttl_empty=ttl_empty, jitter=jitter
+        )
+        return AsyncQueryDecorator(options, self._core, self._calls, self._attachments)
 
     async def invalidate(
         self, target: object = None, /, *, tags: Collection[str] | None = None, session: object = None, **values: object

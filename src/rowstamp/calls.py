@@ -20,7 +20,7 @@ from rowstamp.orm.situation import Situation
 from rowstamp.protocol import Operation, Ticket, fill, invalidate
 from rowstamp.protocol_calls import CallHit, CallMiss, capture, lookup_call
 from rowstamp.recording import Recorder, active, note, recording
-from rowstamp.stampede import PATIENCE, Flight, Flights, jittered
+from rowstamp.stampede import PATIENCE, PATIENCE_WITH_CONNECTION, Flight, Flights, jittered
 
 __all__ = ["Call", "Calls", "Flush", "Load", "Wait", "drive", "drive_async"]
 
@@ -47,6 +47,7 @@ class Wait:
     """Wait for a load that is under way. No reply."""
 
     flight: Flight
+    patience: float
 
 
 Step: TypeAlias = Operation | Load | Flush | Wait
@@ -67,8 +68,6 @@ class Call:
         pack: the bytes of a result.
         unpack: the result of bytes.
         counters: where it is counted.
-        prepare: called in the recorded context before the function, as the first part of the load; may be asked to verify
-            the arguments.
     """
 
     entry: bytes
@@ -129,6 +128,8 @@ class Calls:
         waited = False
         while True:
             found = yield from self._lookup(call)
+            if found is None:
+                return (yield Load(None))
             if isinstance(found, CallHit):
                 if not written.isdisjoint(found.tokens):
                     call.bypass("own writes")
@@ -151,27 +152,27 @@ class Calls:
             if mine:
                 call.count("misses")
                 return (yield from self._lead(call, found, loop))
-            yield Wait(flight)
+            yield Wait(flight, PATIENCE_WITH_CONNECTION if call.situation.has_connection() else PATIENCE)
             waited = True
 
     def _lead(self, call: Call, missed: CallMiss, loop: asyncio.AbstractEventLoop | None) -> Steps:
         """Load, and let those go on who have come to wait for it."""
-        before = call.counters[0].snapshot().fills
         try:
             return (yield from self._load(call, missed))
         finally:
-            self._flights.land(call.entry, loop, stored=call.counters[0].snapshot().fills > before)
+            self._flights.land(call.entry, loop)
 
     # --------------------------------------------------------------------------------------------------- steps
 
-    def _lookup(self, call: Call) -> Generator[Step, Any, CallHit | CallMiss]:
+    def _lookup(self, call: Call) -> Generator[Step, Any, CallHit | CallMiss | None]:
+        """Return what is stored, or ``None`` if the store cannot be used."""
         known = self._memo.get(call.entry) or call.required
         try:
             yield from self._replay_journal()
             found: CallHit | CallMiss = yield from lookup_call(call.entry, known, call.required)
         except StoreError:
             call.count("store_errors")
-            return CallMiss()
+            return None
         if isinstance(found, CallHit):
             self._remember(call.entry, tuple(found.tokens))
         elif found.corrupt:
@@ -226,9 +227,7 @@ class Calls:
         recorder.add(tokens)
         note(self._core, {stamp: recorder.tokens[stamp] for stamp in call.required})
 
-    def _fill(
-        self, call: Call, tokens: dict[bytes, bytes], value: Any, load_time: float
-    ) -> Generator[Step, Any, None]:
+    def _fill(self, call: Call, tokens: dict[bytes, bytes], value: Any, load_time: float) -> Generator[Step, Any, None]:
         try:
             body = call.pack(value)
         except UncacheableValue as exc:
@@ -236,9 +235,7 @@ class Calls:
             return
         ttl = call.ttl_empty if call.ttl_empty is not None and _is_empty(value) else call.ttl
         try:
-            yield from fill(
-                Ticket(call.entry, tokens), body, ttl=jittered(ttl, call.jitter), load_time=load_time
-            )
+            yield from fill(Ticket(call.entry, tokens), body, ttl=jittered(ttl, call.jitter), load_time=load_time)
         except StoreError:
             call.count("store_errors")
             return
@@ -277,8 +274,8 @@ def drive(core: Core, steps: Steps, load: Callable[[], Any]) -> Any:
                     return load()
             case Flush(session):
                 return session.flush()
-            case Wait(flight):
-                return flight.wait(PATIENCE)
+            case Wait(flight, patience):
+                return flight.wait(patience)
             case _:
                 return perform(core.store, operation, None)
 
@@ -295,8 +292,8 @@ async def drive_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any
                     return await load()
             case Flush(session):
                 return await session.flush()
-            case Wait(flight):
-                return await flight.wait_async(PATIENCE)
+            case Wait(flight, patience):
+                return await flight.wait_async(patience)
             case _:
                 reply = perform(core.store, operation, None)
                 return await reply if hasattr(reply, "__await__") else reply

@@ -20,7 +20,7 @@ from rowstamp.errors import CorruptEntry
 from rowstamp.model import DIGEST_SIZE, StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import Flow, Hit, Miss, Read, lookup
 
-__all__ = ["CallHit", "CallMiss", "capture", "lookup_call"]
+__all__ = ["NO_ENTRY", "CallHit", "CallMiss", "capture", "lookup_call"]
 
 NO_ENTRY: Final = bytes(DIGEST_SIZE)
 """A key under which nothing is stored: to read stamps alone."""

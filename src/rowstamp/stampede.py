@@ -4,9 +4,9 @@ A caller that has waited looks the entry up again: it is served what the load st
 its own call began, so that it never receives data older than its begin. (Comparing the stamps both had read before would do
 as well for statements; of a function the stamps are known only once it has run.)
 
-A load that is part of another load never waits: two functions that call each other could wait for each other for ever. And nobody
-waits for longer than :data:`PATIENCE`, for the load may be waiting for something that the caller itself has: a connection of an
-exhausted pool, or a lock.
+A load that is part of another load never waits: two functions that call each other could wait for each other for ever. And a
+caller who has a connection waits for :data:`PATIENCE_WITH_CONNECTION` only, for the load may be waiting for just that connection,
+the last of an exhausted pool.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import random
 import threading
 from typing import Final
 
-__all__ = ["PATIENCE", "Flight", "Flights", "jittered"]
+__all__ = ["PATIENCE", "PATIENCE_WITH_CONNECTION", "Flight", "Flights", "jittered"]
 
-PATIENCE: Final = 5.0
+PATIENCE: Final = 60.0
 """How long a caller waits for another's load before it loads by itself, in seconds."""
+
+PATIENCE_WITH_CONNECTION: Final = 2.0
+"""The same for a caller who has a connection already."""
 
 
 class Flight:
@@ -29,14 +32,11 @@ class Flight:
         loop: the event loop of the caller, or ``None`` in a thread without one.
     """
 
-    __slots__ = ("_done", "_landed", "_loop", "stored")
+    __slots__ = ("_done", "_landed")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        self._loop = loop
         self._landed: asyncio.Future[None] | None = loop.create_future() if loop is not None else None
         self._done = threading.Event() if loop is None else None
-        self.stored = False
-        """Whether it has stored something, so that it pays to look again."""
 
     def land(self) -> None:
         """Let everybody go on who waits."""
@@ -72,12 +72,11 @@ class Flights:
             flight = self._flights[entry, loop] = Flight(loop)
             return flight, True
 
-    def land(self, entry: bytes, loop: asyncio.AbstractEventLoop | None, *, stored: bool) -> None:
+    def land(self, entry: bytes, loop: asyncio.AbstractEventLoop | None) -> None:
         """End the load of an entry."""
         with self._lock:
             flight = self._flights.pop((entry, loop), None)
         if flight is not None:
-            flight.stored = stored
             flight.land()
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
 from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.reads import Execution, serve_or_fill
 from rowstamp.orm.record import record
 from rowstamp.orm.transaction import guard_commits, unguard_commits
-from rowstamp.orm.writes import note_ddl, note_dml, note_select, note_text
+from rowstamp.orm.writes import note_ddl, note_dml, note_release, note_savepoint, note_select, note_text
 from rowstamp.recording import active
 
 __all__ = ["install", "remove"]
@@ -80,6 +81,11 @@ def _handle(
         return note_ddl(attachment, connection, context, sql, execute) or None
     if context.isinsert or context.isupdate or context.isdelete:
         return note_dml(attachment, connection, context, sql, execute) or None
+    if compiled is not None and isinstance(compiled.statement, SavepointClause):
+        note_savepoint(attachment, connection)
+        return None
+    if compiled is not None and isinstance(compiled.statement, ReleaseSavepointClause):
+        return note_release(attachment, connection, execute) or None
     if context.executemany:
         return note_text(attachment, connection, sql, execute) or None
     execution = Execution(

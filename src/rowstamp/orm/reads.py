@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from sqlalchemy.engine import Connection
 
-from rowstamp._sqlalchemy import is_server_side, load_options
+from rowstamp._sqlalchemy import await_in_greenlet, is_server_side, load_options
 from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.errors import CorruptEntry, UncacheableValue
 from rowstamp.keys import entry_key
@@ -29,6 +29,7 @@ __all__ = [
     "Marker",
     "Prepared",
     "lookup",
+    "observe",
     "prepare",
     "serve_or_fill",
 ]
@@ -236,7 +237,7 @@ def serve_or_fill(
     if decision is None:
         return False
     state = state_of(connection.connection)
-    view = _observe(attachment, connection, state)
+    view = observe(attachment, connection, state)
     found: ReplayCursor | Prepared | Bypass
     if isinstance(marker, Prepared):
         found = _confirm(marker, decision, state, view, attachment)
@@ -251,13 +252,20 @@ def serve_or_fill(
         return False
     if isinstance(found, ReplayCursor):
         context.execution_options = context.execution_options.union({HIT_OPTION: True})
+        if attachment.dialect.is_async:
+            # An AsyncConnection takes an execution that waits for nothing for a sign of a synchronous driver.
+            await_in_greenlet(_no_wait())
         _swap_cursor(context, found)
         return True
     _execute_and_fill(attachment, context, found, execute)
     return True
 
 
-def _observe(attachment: Attachment, connection: Connection, state: TransactionState) -> SnapshotView:
+async def _no_wait() -> None:
+    """Complete at once."""
+
+
+def observe(attachment: Attachment, connection: Connection, state: TransactionState) -> SnapshotView:
     """Return the statement's view, and learn whether this SQLite engine really begins its transactions."""
     view = snapshot_view(attachment, connection) or SnapshotView.TAKEN
     if attachment.dialect.name == "sqlite" and not (state.effects or state.inserts or state.manual):

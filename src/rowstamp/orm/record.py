@@ -19,7 +19,7 @@ Rows reached neither through a session nor through an argument (globals, closure
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,14 +31,20 @@ from sqlalchemy.orm import Session
 from rowstamp._sqlalchemy import has_mapper_entities, in_greenlet, load_options, loaded_states
 from rowstamp.analysis.collect import table_key
 from rowstamp.orm.attachment import Attachment, attachment_of
-from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION
-from rowstamp.orm.reads import Execution
-from rowstamp.orm.transaction import state_of
-from rowstamp.protocol import SnapshotView
+from rowstamp.orm.reads import Execution, observe
+from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.recording import Recorder, recorders, refuse
 
-__all__ = ["found_in_identity_map", "meet_session", "record", "record_hit", "record_unattached", "verify_instance"]
+__all__ = [
+    "found_in_identity_map",
+    "meet_session",
+    "record",
+    "record_hit",
+    "record_unattached",
+    "verify_arguments",
+    "verify_instance",
+]
 
 _WITHOUT_DEPENDENCIES: Final = "it reads no table"
 
@@ -78,9 +84,13 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
     )
     shape = execution.shape(attachment)
     dependencies, stamps = shape.dependencies(execution.values, execution.translate, ())
+    state = state_of(connection.connection)
+    view = observe(attachment, connection, state)
     reason = shape.analysis.refused
     if reason is None or reason == _WITHOUT_DEPENDENCIES:
-        reason = _reason_on(connection, attachment, dependencies)
+        reason = _reason_on(state, attachment, dependencies)
+    if reason is None and not view.may_fill:
+        reason = "the transaction's snapshot is older than the stamps"
     if reason is not None:
         refuse(reason)
         return
@@ -88,17 +98,15 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
     _depend(attachment, stamps)
 
 
-def _reason_on(connection: Connection, attachment: Attachment, dependencies: Collection[Any]) -> str | None:
+def _reason_on(state: TransactionState, attachment: Attachment, dependencies: Collection[Any]) -> str | None:
     """Return why what is read on this connection cannot be kept."""
-    state = state_of(connection.connection)
     if state.altered:
         return f"connection state: {state.altered}"
     if state.manual:
         return "transaction begun by SQL text"
     if state.meets(dependencies, attachment):
         return "own writes"
-    view = snapshot_view(attachment, connection) or SnapshotView.TAKEN
-    return None if view.may_fill else "the transaction's snapshot is older than the stamps"
+    return None
 
 
 def _depend(attachment: Attachment, stamps: list[bytes]) -> None:
@@ -185,6 +193,18 @@ def found_in_identity_map(session: Session, instance: object, *, sql_allowed: bo
             loaded.identities.discard(state.key)
         else:
             recorder.refuse(f"{state.mapper.class_.__name__} was loaded before the call and cannot be verified")
+
+
+def verify_arguments(entities: Iterable[Any]) -> None:
+    """Report entities that a call is given. What is loaded of them may go into the result, without any statement."""
+    for entity in entities:
+        state: Any = inspect(entity)
+        if state.expired:
+            continue  # whatever is asked of it will be loaded, and recorded
+        if state.session is None:
+            refuse(f"a detached {type(entity).__name__} is an argument, which cannot be verified")
+        else:
+            found_in_identity_map(state.session, entity, sql_allowed=True)
 
 
 def verify_instance(session: Session, state: Any) -> bool:

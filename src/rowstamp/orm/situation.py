@@ -158,6 +158,10 @@ class Situation:
             for attachment, connection in self._places()
         )
 
+    def has_connection(self) -> bool:
+        """Return whether the call has taken a connection from a pool before it began."""
+        return any(connection is not None for _, connection in self._places())
+
     def written(self) -> set[bytes]:
         """Return the stamps of what the call's transactions have written and not committed."""
         found: set[bytes] = set()
@@ -191,9 +195,9 @@ class Situation:
         engines: list[Engine] = list(self._engines)
         connections: list[Connection] = list(self._connections)
         for session in self.sessions:
-            for connection in session_connections(session):
-                connections.append(connection)
-            taken = {connection.engine for connection in session_connections(session)}
+            own = session_connections(session)
+            connections.extend(own)
+            taken = {connection.engine for connection in own}
             for bind in session_binds(session):
                 if isinstance(bind, Connection):
                     connections.append(bind)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy.engine import Dialect
 
-from rowstamp._sqlalchemy import inserted_keys
+from rowstamp._sqlalchemy import connection_info, inserted_keys
 from rowstamp.analysis.writes import WriteAnalysis, inserted_effects
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
@@ -38,6 +38,7 @@ class TransactionState:
         effects: what its open transaction touched.
         inserts: executed INSERTs whose keys the database assigned: context, analysis, schema translation.
         altered: why the same SQL may mean something else on this connection than on others; empty if it does not.
+        savepoint_begins: whether the open transaction was begun by a savepoint (SQLite), whose release is its commit.
         manual: whether a transaction was begun by SQL text, so that AUTOCOMMIT does not commit each statement.
     """
 
@@ -45,6 +46,7 @@ class TransactionState:
     inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list[tuple[Any, WriteAnalysis, Any]])
     altered: str = ""
     manual: bool = False
+    savepoint_begins: bool = False
 
     def touch(self, effects: set[Dependency]) -> None:
         """Add effects to the open transaction."""
@@ -79,6 +81,7 @@ class TransactionState:
         self.effects.clear()
         self.inserts.clear()
         self.manual = False
+        self.savepoint_begins = False
 
 
 def _widened(effect: Dependency) -> Dependency:
@@ -87,18 +90,16 @@ def _widened(effect: Dependency) -> Dependency:
 
 def state_of(dbapi_connection: Any) -> TransactionState:
     """Return the state kept with the driver's connection behind a pooled one; it lives as long as that does."""
-    info: dict[Any, Any] = dbapi_connection.info
-    state = info.get(_KEY)
+    info = connection_info(dbapi_connection)
+    state: TransactionState | None = info.get(_KEY)
     if state is None:
         state = info[_KEY] = TransactionState()
     return state
 
 
 def _known_state(dbapi_connection: Any) -> TransactionState | None:
-    info: Any = getattr(dbapi_connection, "info", None)
-    if not isinstance(info, dict):
-        return None
-    return cast("TransactionState | None", info.get(_KEY))
+    state: TransactionState | None = connection_info(dbapi_connection).get(_KEY)
+    return state
 
 
 _GUARDED: Final = ("do_commit", "do_rollback", "do_commit_twophase", "do_rollback_twophase")

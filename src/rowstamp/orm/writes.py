@@ -22,7 +22,7 @@ from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.isolation import autocommits, in_driver_transaction
 from rowstamp.orm.transaction import TransactionState, commit_state, state_of
 
-__all__ = ["RowstampWarning", "note_ddl", "note_dml", "note_select", "note_text"]
+__all__ = ["RowstampWarning", "note_ddl", "note_dml", "note_release", "note_savepoint", "note_select", "note_text"]
 
 INSERT_LIMIT: Final = 1024
 """Most INSERTs of one transaction whose server-generated keys are looked up at commit."""
@@ -75,6 +75,10 @@ def note_text(attachment: Attachment, connection: Connection, sql: str, execute:
     if facts.understood and facts.kind is TextKind.COMMIT:
         commit_state(attachment, state, execute)
         return True
+    if facts.understood and facts.kind is TextKind.SAVEPOINT:
+        if _verb(sql) == "RELEASE":
+            return note_release(attachment, connection, execute)
+        note_savepoint(attachment, connection)
     if facts.understood and facts.kind is TextKind.ROLLBACK:
         execute()
         state.ended()
@@ -86,6 +90,28 @@ def note_text(attachment: Attachment, connection: Connection, sql: str, execute:
         return False
     alone = not state.manual and autocommits(attachment, connection, _verb(sql))
     return _note_definition(attachment, connection, found, execute, alone=alone, defines=facts.kind is TextKind.DEFINE)
+
+
+def note_savepoint(attachment: Attachment, connection: Connection) -> None:
+    """Note the beginning of a savepoint.
+
+    In SQLite the outermost savepoint of a connection that is in no transaction *is* the transaction, and its release the
+    commit.
+    """
+    if attachment.dialect.name == "sqlite" and not in_driver_transaction(connection):
+        state_of(connection.connection).savepoint_begins = True
+
+
+def note_release(attachment: Attachment, connection: Connection, execute: Execute) -> bool:
+    """Note the release of a savepoint; return whether it was executed here because it may commit."""
+    state = state_of(connection.connection)
+    found = state.all_effects(attachment) if state.savepoint_begins else set[Dependency]()
+    if not found:
+        return False
+    attachment.core.commit(found, execute, refused=attachment.refused)
+    if not in_driver_transaction(connection):
+        state.ended()
+    return True
 
 
 def _begin(state: TransactionState, _sql: str) -> None:

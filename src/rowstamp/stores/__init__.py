@@ -7,31 +7,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, overload
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from rowstamp.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from rowstamp.store import Store
+    from rowstamp.store import AsyncStore, Store
 
 __all__ = ["open_store"]
 
-_Opener: TypeAlias = "Callable[[SplitResult], Store]"
+_Opener: TypeAlias = "Callable[[SplitResult, bool], Store | AsyncStore]"
 
-_PLANNED: Final = ("lmdb", "redis", "rediss", "redis+cluster", "redis+sentinel", "unix", "valkey")
+_PLANNED: Final = ("lmdb", "redis+cluster")
 """Schemes whose meaning is settled, of stores that this version does not have."""
 
 _SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
 _POWERS: Final = ("", "k", "m", "g", "t")
 
 
-def open_store(url: str) -> Store:
+@overload
+def open_store(url: str) -> Store: ...
+
+
+@overload
+def open_store(url: str, *, asynchronous: bool) -> Store | AsyncStore: ...
+
+
+def open_store(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
     """Return the store that a URL names.
 
     Args:
         url: ``memory://`` or ``memory://?max_bytes=256MiB``; a size is a number of bytes, or has one of the units kB,
             MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB (powers of 1024).
+
+            ``redis://user:password@host:port/db`` (``valkey://`` is the same, ``rediss://`` and ``valkeys://`` are over
+            TLS) or ``unix:///path/of/socket?db=0``. Options: ``prefix`` (how keys begin, ``rs``), ``timeout_ms`` (for
+            one round trip, 250), ``connect_timeout_ms`` (500), ``client_name``, and for TLS ``ssl_ca_certs``,
+            ``ssl_certfile``, ``ssl_keyfile``.
+
+            ``redis+sentinel://user:password@host:port,host:port,host:port/service/db`` for the primary that most of these
+            sentinels name; further options are ``sentinel_username`` and ``sentinel_password``. The server is tried once, blocking, for at most those times and the
+            name lookup: one that cannot be reached now is no mistake, one that refuses the password or is too old is.
+        asynchronous: whether a store is preferred whose methods are awaited, where there is a choice.
 
     Returns:
         A new store; two calls with one URL of a memory store give two separate stores.
@@ -50,7 +68,7 @@ def open_store(url: str) -> Store:
     opener = _OPENERS.get(parts.scheme)
     if opener is None:
         raise ConfigurationError(_no_such_scheme(parts.scheme))
-    return opener(parts)
+    return opener(parts, asynchronous)
 
 
 def _no_such_scheme(scheme: str) -> str:
@@ -65,7 +83,7 @@ def _no_such_scheme(scheme: str) -> str:
     )
 
 
-def _open_memory(parts: SplitResult) -> Store:
+def _open_memory(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - one signature for all
     from rowstamp.stores.memory import DEFAULT_MAX_BYTES, MemoryStore
 
     if parts.netloc or parts.path or parts.fragment:
@@ -77,7 +95,34 @@ def _open_memory(parts: SplitResult) -> Store:
     return MemoryStore(DEFAULT_MAX_BYTES if max_bytes is None else _size("max_bytes", max_bytes))
 
 
-_OPENERS: Final[Mapping[str, _Opener]] = {"memory": _open_memory}
+def _open_redis(parts: SplitResult, asynchronous: bool) -> Store | AsyncStore:  # noqa: FBT001 - see above
+    try:
+        from rowstamp.stores import _redis_address
+    except ImportError as exc:
+        raise ConfigurationError(
+            f"{parts.scheme}:// stores need a client; run: python -m pip install 'rowstamp[redis]'"
+        ) from exc
+    from rowstamp.stores._redis_sentinel import SENTINEL_OPTIONS, SentinelAddress
+    from rowstamp.stores.redis import RedisStore, require_usable
+
+    address: _redis_address.Address | SentinelAddress
+    if parts.scheme == "redis+sentinel":
+        address = SentinelAddress.of_url(parts, _options(parts, known=SENTINEL_OPTIONS))
+    else:
+        known = _redis_address.known_options(parts.scheme)
+        address = _redis_address.Address.of_url(parts, _options(parts, known=known))
+    require_usable(address)
+    if not asynchronous:
+        return RedisStore(address)
+    from rowstamp.stores.redis_async import AsyncRedisStore
+
+    return AsyncRedisStore(address)
+
+
+_OPENERS: Final[Mapping[str, _Opener]] = {
+    "memory": _open_memory,
+    **dict.fromkeys(("redis", "rediss", "redis+sentinel", "unix", "valkey", "valkeys"), _open_redis),
+}
 
 
 def _options(parts: SplitResult, known: tuple[str, ...]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, unquote
@@ -12,7 +12,15 @@ import redis.asyncio
 
 from rowstamp.errors import ConfigurationError
 
-__all__ = ["CONNECT_TIMEOUT_MS", "TIMEOUT_MS", "Address", "AsyncConnection", "Connection", "address_of_client"]
+__all__ = [
+    "CONNECT_TIMEOUT_MS",
+    "TIMEOUT_MS",
+    "Address",
+    "AsyncConnection",
+    "Connection",
+    "address_of_client",
+    "known_options",
+]
 
 CONNECT_TIMEOUT_MS: Final = 500
 """How long making a connection may take when nothing else is asked for, in milliseconds."""
@@ -21,6 +29,7 @@ TIMEOUT_MS: Final = 250
 """How long one round trip may take when nothing else is asked for, in milliseconds."""
 
 TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TLS_SCHEMES: Final = frozenset({"rediss", "valkeys"})
 OPTIONS: Final = ("prefix", "timeout_ms", "connect_timeout_ms", "client_name")
 
 # What is taken over from a client that the user has made; the rest (retries, decoding, RESP3, health checks) is ours to
@@ -40,7 +49,7 @@ class Connection(Protocol):
     def disconnect(self) -> None:
         """Close."""
 
-    def send_packed_command(self, command: bytes, check_health: bool = ...) -> None:  # noqa: FBT001 - redis-py's
+    def send_packed_command(self, command: list[bytes], check_health: bool = ...) -> None:  # noqa: FBT001 - redis-py's
         """Send bytes."""
 
     def read_response(self) -> Any:
@@ -60,7 +69,7 @@ class AsyncConnection(Protocol):
     async def disconnect(self, nowait: bool = ...) -> None:  # noqa: FBT001 - redis-py's
         """Close."""
 
-    async def send_packed_command(self, command: bytes, check_health: bool = ...) -> None:  # noqa: FBT001 - redis-py's
+    async def send_packed_command(self, command: list[bytes], check_health: bool = ...) -> None:  # noqa: FBT001 - redis-py's
         """Send bytes."""
 
     async def read_response(self) -> Any:
@@ -102,33 +111,31 @@ class Address:
 
     def blocking(self) -> Connection:
         """Return a connection that is not connected yet, and blocks."""
-        classes = {
+        classes: dict[str, Callable[..., Connection]] = {
             "tcp": redis.Connection,
             "tls": redis.SSLConnection,
             "unix": redis.UnixDomainSocketConnection,
         }
-        connection: Any = classes[self.kind](
+        return classes[self.kind](
             **self.options,
             socket_timeout=self.timeout_ms / 1000,
             socket_connect_timeout=self.connect_timeout_ms / 1000,
             protocol=2,
         )
-        return connection
 
     def awaited(self) -> AsyncConnection:
         """Return a connection that is not connected yet, and is awaited.
 
         It has no timeouts of its own: they would cost a task for every command, where one for the whole round trip does.
         """
-        classes = {
+        classes: dict[str, Callable[..., AsyncConnection]] = {
             "tcp": redis.asyncio.Connection,
             "tls": redis.asyncio.SSLConnection,
             "unix": redis.asyncio.UnixDomainSocketConnection,
         }
-        connection: Any = classes[self.kind](
+        return classes[self.kind](
             **self.options, socket_timeout=None, socket_connect_timeout=self.connect_timeout_ms / 1000, protocol=2
         )
-        return connection
 
     @classmethod
     def of_url(cls, parts: SplitResult, options: Mapping[str, str]) -> Address:
@@ -151,7 +158,7 @@ class Address:
             kind = "unix"
         else:
             found |= _tcp(parts)
-            kind = "tls" if parts.scheme in {"rediss", "valkeys"} else "tcp"
+            kind = "tls" if parts.scheme in _TLS_SCHEMES else "tcp"
         return cls(
             kind=kind,
             options=found,
@@ -197,6 +204,13 @@ def _milliseconds(options: Mapping[str, str], name: str, default: float) -> floa
         return float(text)
     except ValueError:
         raise ConfigurationError(f"{name}={text!r} is not a number of milliseconds; write {name}=250") from None
+
+
+def known_options(scheme: str) -> tuple[str, ...]:
+    """Return the options that a URL of this scheme may have."""
+    if scheme == "unix":
+        return ("db", *OPTIONS)
+    return (*OPTIONS, *TLS_FILES) if scheme in _TLS_SCHEMES else OPTIONS
 
 
 def address_of_client(client: object, **overrides: Any) -> Address:

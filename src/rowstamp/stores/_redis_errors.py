@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Final
 
 from redis import exceptions as redis_errors
 
 from rowstamp.errors import StoreError
+from rowstamp.stores._redis_ops import UnusableServer
 
-__all__ = ["FOREIGN", "blames_credentials", "is_outage", "store_error"]
+__all__ = ["FOREIGN", "is_outage", "is_permanent", "log_permanent", "store_error"]
 
-FOREIGN: Final[tuple[type[Exception], ...]] = (redis_errors.RedisError, OSError, asyncio.TimeoutError, EOFError)
-"""What a client or a connection may raise."""
+FOREIGN: Final[tuple[type[Exception], ...]] = (StoreError, redis_errors.RedisError, OSError, EOFError)
+"""What a talk with a server may raise: our own error, the client's, and the network's (timeouts among them)."""
 
 _log: Final = logging.getLogger("rowstamp.redis")
 
@@ -56,7 +56,7 @@ def store_error(exc: BaseException) -> StoreError:
     remedy = _REMEDIES.get(_code(exc))
     if remedy is not None:
         return StoreError(f"the server refused: {remedy} ({exc})")
-    if isinstance(exc, redis_errors.TimeoutError | TimeoutError | asyncio.TimeoutError):
+    if isinstance(exc, redis_errors.TimeoutError | TimeoutError):
         return StoreError("the server did not answer in time")
     if isinstance(exc, redis_errors.ResponseError):
         return StoreError(f"the server refused: {exc}")
@@ -70,9 +70,11 @@ def is_outage(exc: BaseException) -> bool:
     return not isinstance(exc, redis_errors.ResponseError)
 
 
-def blames_credentials(exc: BaseException) -> bool:
-    """Whether the error will stay until somebody changes a password or an ACL; it is logged if so."""
-    blamed = isinstance(exc, _CREDENTIALS) or _code(exc) in {"NOAUTH", "WRONGPASS", "NOPERM"}
-    if blamed:
-        _log.error("the cache's store is not used: %s", store_error(exc))
-    return blamed
+def is_permanent(exc: BaseException) -> bool:
+    """Whether the error will stay until somebody changes a password, an ACL or the server's version."""
+    return isinstance(exc, (UnusableServer, *_CREDENTIALS)) or _code(exc) in {"NOAUTH", "WRONGPASS", "NOPERM"}
+
+
+def log_permanent(exc: BaseException) -> None:
+    """Say that the store is not used, and why: else nobody would notice that a cache is switched off."""
+    _log.error("the cache's store is not used: %s", store_error(exc))

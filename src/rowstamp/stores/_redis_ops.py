@@ -51,6 +51,7 @@ __all__ = [
     "Read",
     "Reply",
     "Server",
+    "UnusableServer",
     "Words",
     "Write",
     "clear",
@@ -61,6 +62,7 @@ __all__ = [
     "mint",
     "put",
     "release",
+    "touch",
 ]
 
 Words: TypeAlias = tuple[bytes | str | int, ...]
@@ -71,10 +73,10 @@ RECHECK_SECONDS: Final = 0.1
 STAMP_SECONDS: Final = 24 * 3600
 """How long a token lives. When it ends, what depended on it is a miss, so this only has to be long."""
 
-UNREAD_SECONDS: Final = 60
+UNREAD_SECONDS: Final = 20 * 60
 """How long a token lives that a writer left behind and that no reader is known to want.
 
-A row that is written often and never read would else leave a stamp for a day each time its key is new.
+Rows that are written and never read would else leave a stamp for a day each.
 """
 
 EPOCH_SECONDS: Final = 30 * 24 * 3600
@@ -87,6 +89,10 @@ _HOLD: Final = Struct(">d16x")
 
 _MISSING: Final = StampState(token=None, held=False)
 _HELD: Final = StampState(token=None, held=True)
+
+
+class UnusableServer(StoreError):
+    """The server will never do: it is too old."""
 
 
 # ------------------------------------------------------------------------------------------------------- keys
@@ -209,7 +215,9 @@ def greet(keys: Keys, now: float) -> Generator[list[Words], list[Reply], Server]
 def _require_version(info: Mapping[str, str]) -> None:
     version = info.get("redis_version", "0")
     if int(version.partition(".")[0]) < 7:
-        raise StoreError(f"the server speaks as Redis {version}: Redis 7.0 or Valkey 8 is the oldest that can be used")
+        raise UnusableServer(
+            f"the server speaks as Redis {version}: Redis 7.0 or Valkey 8 is the oldest that can be used"
+        )
 
 
 def _epoch_commands(keys: Keys) -> list[Words]:
@@ -260,12 +268,12 @@ def mint(keys: Keys, tokens: Mapping[bytes, bytes]) -> Write:
 
 def put(keys: Keys, entry: bytes, blob: bytes, ttl: float) -> Write:
     """See :meth:`rowstamp.store.Store.put`."""
-    return Write(lambda _: [("SET", keys.entries + entry, blob, "PX", _milliseconds(ttl))], _nothing)
+    return Write(_always(("SET", keys.entries + entry, blob, "PX", _milliseconds(ttl))), _nothing)
 
 
 def delete(keys: Keys, entry: bytes) -> Write:
     """See :meth:`rowstamp.store.Store.delete`."""
-    return Write(lambda _: [("UNLINK", keys.entries + entry)], _nothing)
+    return Write(_always(("UNLINK", keys.entries + entry)), _nothing)
 
 
 def hold(keys: Keys, stamps: Sequence[bytes], writer: bytes, ttl: float) -> Write:
@@ -280,7 +288,7 @@ def hold(keys: Keys, stamps: Sequence[bytes], writer: bytes, ttl: float) -> Writ
 
 
 def release(keys: Keys, tokens: Mapping[bytes, bytes], writer: bytes) -> Write:
-    """See :meth:`rowstamp.store.Store.release`; with an empty writer, :meth:`rowstamp.store.Store.touch`."""
+    """See :meth:`rowstamp.store.Store.release`."""
     sha = _release_script().sha
 
     def commands(server: Server) -> list[Words]:
@@ -288,7 +296,15 @@ def release(keys: Keys, tokens: Mapping[bytes, bytes], writer: bytes) -> Write:
         lives = STAMP_SECONDS * 1000, UNREAD_SECONDS * 1000
         return [("EVALSHA", sha, 1, keys.stamps + stamp, tag, token, writer, *lives) for stamp, token in tokens.items()]
 
-    return Write(commands, lambda replies, _: tuple([reply == 1 for reply in _granted(replies)]))
+    def result(replies: list[Reply], _: Server) -> tuple[bool, ...]:
+        return tuple([reply == 1 for reply in _granted(replies)])
+
+    return Write(commands, result)
+
+
+def touch(keys: Keys, tokens: Mapping[bytes, bytes]) -> Write:
+    """See :meth:`rowstamp.store.Store.touch`: a release by a writer who holds nothing."""
+    return Write(release(keys, tokens, b"").commands, _nothing)
 
 
 def clear(keys: Keys) -> Write:
@@ -299,11 +315,16 @@ def clear(keys: Keys) -> Write:
         _granted(replies)
         server.epoch = epoch
 
-    return Write(lambda _: [("SET", keys.epoch, epoch, "EX", EPOCH_SECONDS)], result)
+    return Write(_always(("SET", keys.epoch, epoch, "EX", EPOCH_SECONDS)), result)
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, ceil(min(seconds, _LONGEST_SECONDS) * 1000))
+
+
+def _always(words: Words) -> Callable[[Server], list[Words]]:
+    """The commands of a call that says the same whoever the server is."""
+    return lambda _: [words]
 
 
 def _granted(replies: list[Reply]) -> list[Reply]:

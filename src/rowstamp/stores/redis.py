@@ -10,16 +10,16 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import ResponseError
 
-from rowstamp.errors import StoreError
+from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores import _redis_ops as ops
-from rowstamp.stores._redis_address import Address, Connection, address_of_client
-from rowstamp.stores._redis_errors import FOREIGN
-from rowstamp.stores._redis_talk import Health, Line, packed, refusal
+from rowstamp.stores._redis_address import Address, address_of_client
+from rowstamp.stores._redis_errors import FOREIGN, is_permanent
+from rowstamp.stores._redis_sentinel import SentinelAddress, find
+from rowstamp.stores._redis_talk import Health, Line, lead
 
-__all__ = ["RedisStore"]
+__all__ = ["RedisStore", "require_usable"]
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class RedisStore:
         address: where the server is and how long it may take.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address | SentinelAddress) -> None:
         self._address = address
         self._keys = ops.Keys.of(address.prefix)
         self._idle: deque[Line] = deque()
@@ -82,7 +82,7 @@ class RedisStore:
     def touch(self, tokens: Mapping[bytes, bytes]) -> None:
         """See :meth:`rowstamp.store.Store.touch`."""
         if tokens:
-            self._call(ops.release(self._keys, tokens, b""))
+            self._call(ops.touch(self._keys, tokens))
 
     def clear(self) -> None:
         """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""
@@ -105,10 +105,12 @@ class RedisStore:
         self.health.admit(self._probe)
         try:
             outcomes = self._converse([call])
-        except (StoreError, *FOREIGN) as exc:
+        except FOREIGN as exc:
             raise self.health.failed(exc) from exc
         self.health.answered()
-        return self.health.result(outcomes[0])
+        if isinstance(outcomes[0], Exception):
+            raise self.health.refused(outcomes[0])
+        return outcomes[0]
 
     def _converse(self, calls: Sequence[ops.Call]) -> list[Any]:
         line = self._take()
@@ -131,17 +133,17 @@ class RedisStore:
             return self._open()
 
     def _open(self) -> Line:
-        connection = self._address.blocking()
+        connection = find(self._address).blocking()
         try:
             connection.connect()
-            return Line(connection, _lead(connection, ops.greet(self._keys, time.monotonic())))
+            return Line(connection, lead(connection, ops.greet(self._keys, time.monotonic())))
         except BaseException:
             connection.disconnect()
             raise
 
     def _lead(self, line: Line, talk: Generator[list[ops.Words], list[Any], T]) -> T:
         try:
-            result = _lead(line.connection, talk)
+            result = lead(line.connection, talk)
         except BaseException:
             line.connection.disconnect()
             raise
@@ -161,26 +163,24 @@ class RedisStore:
     def _try_server(self) -> None:
         try:
             self._idle.append(self._open())
-        except (StoreError, *FOREIGN) as exc:
+        except FOREIGN as exc:
             self.health.failed(exc)
         else:
             self.health.answered()
 
 
-def _lead(connection: Connection, talk: Generator[list[ops.Words], list[Any], T]) -> T:
-    """Lead a talk to its end on a connection."""
-    commands = next(talk)
-    while True:
-        connection.send_packed_command(packed(commands), check_health=False)
-        replies = [_reply(connection) for _ in commands]
-        try:
-            commands = talk.send(replies)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+def require_usable(address: Address | SentinelAddress) -> None:
+    """Try a server once, for mistakes that would otherwise disable the cache in silence.
 
-
-def _reply(connection: Connection) -> Any:
+    Raises:
+        ConfigurationError: the server is there and refuses the user, the password or what the store has to do, or it
+            is too old. One that cannot be reached, or is not ready, may be so later and is none.
+    """
+    store = RedisStore(address)
     try:
-        return connection.read_response()
-    except ResponseError as exc:
-        return refusal(exc)
+        store.touch({bytes(16): bytes(16)})
+    except StoreError as exc:
+        if exc.__cause__ is not None and is_permanent(exc.__cause__):
+            raise ConfigurationError(f"the store at {address} cannot be used: {exc}") from exc.__cause__
+    finally:
+        store.close()

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import ResponseError
 
 from rowstamp.errors import StoreError
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores import _redis_ops as ops
-from rowstamp.stores._redis_address import Address, AsyncConnection, address_of_client
-from rowstamp.stores._redis_errors import FOREIGN, store_error
-from rowstamp.stores._redis_talk import Health, Line, packed, refusal
+from rowstamp.stores._redis_address import Address, address_of_client
+from rowstamp.stores._redis_errors import FOREIGN
+from rowstamp.stores._redis_sentinel import SentinelAddress, afind
+from rowstamp.stores._redis_talk import Health, Line, alead
 
 __all__ = ["AsyncRedisStore"]
 
@@ -46,7 +46,7 @@ class AsyncRedisStore:
         address: where the server is and how long it may take.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address | SentinelAddress) -> None:
         self._address = address
         self._keys = ops.Keys.of(address.prefix)
         self._lanes: dict[asyncio.AbstractEventLoop, _Lane] = {}
@@ -69,9 +69,9 @@ class AsyncRedisStore:
         """See :meth:`rowstamp.store.Store.read`. All of it is read at one moment."""
         return self._call(ops.Read(entry, stamps))
 
-    async def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:
+    def mint(self, tokens: Mapping[bytes, bytes]) -> Awaitable[tuple[StampState, ...]]:
         """See :meth:`rowstamp.store.Store.mint`."""
-        return await self._call(ops.mint(self._keys, tokens)) if tokens else ()
+        return self._call(ops.mint(self._keys, tokens)) if tokens else _done(())
 
     def put(self, entry: bytes, blob: bytes, ttl: float) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Store.put`."""
@@ -81,19 +81,17 @@ class AsyncRedisStore:
         """See :meth:`rowstamp.store.Store.delete`."""
         return self._call(ops.delete(self._keys, entry))
 
-    async def hold(self, stamps: Sequence[bytes], writer: bytes, ttl: float) -> None:
+    def hold(self, stamps: Sequence[bytes], writer: bytes, ttl: float) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Store.hold`."""
-        if stamps:
-            await self._call(ops.hold(self._keys, stamps, writer, ttl))
+        return self._call(ops.hold(self._keys, stamps, writer, ttl)) if stamps else _done(None)
 
-    async def release(self, tokens: Mapping[bytes, bytes], writer: bytes) -> tuple[bool, ...]:
+    def release(self, tokens: Mapping[bytes, bytes], writer: bytes) -> Awaitable[tuple[bool, ...]]:
         """See :meth:`rowstamp.store.Store.release`."""
-        return await self._call(ops.release(self._keys, tokens, writer)) if tokens else ()
+        return self._call(ops.release(self._keys, tokens, writer)) if tokens else _done(())
 
-    async def touch(self, tokens: Mapping[bytes, bytes]) -> None:
+    def touch(self, tokens: Mapping[bytes, bytes]) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Store.touch`."""
-        if tokens:
-            await self._call(ops.release(self._keys, tokens, b""))
+        return self._call(ops.touch(self._keys, tokens)) if tokens else _done(None)
 
     def clear(self) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""
@@ -149,12 +147,21 @@ class AsyncRedisStore:
         try:
             outcomes = await self._converse(lane, [call for call, _ in jobs])
             self.health.answered()
-        except (StoreError, *FOREIGN) as exc:
+        except FOREIGN as exc:
             self.health.failed(exc)
             outcomes = [exc] * len(jobs)
         finally:
             for (_, future), outcome in zip(jobs, outcomes, strict=True):
-                _settle(future, outcome)
+                self._settle(future, outcome)
+
+    def _settle(self, future: asyncio.Future[Any], outcome: Any) -> None:
+        """Hand an outcome to whoever waits for it, if it still does."""
+        if future.done():
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(self.health.refused(outcome))
+        else:
+            future.set_result(outcome)
 
     async def _converse(self, lane: _Lane, calls: Sequence[ops.Call]) -> list[Any]:
         line = lane.idle.pop() if lane.idle else await self._open()
@@ -169,11 +176,11 @@ class AsyncRedisStore:
         return await self._lead(lane, line, ops.converse(self._keys, calls, line.server, time.monotonic()))
 
     async def _open(self) -> Line:
-        connection = self._address.awaited()
+        connection = (await afind(self._address)).awaited()
         try:
             async with asyncio.timeout(self._address.connect_timeout_ms / 1000):
                 await connection.connect()
-                return Line(connection, await _lead(connection, ops.greet(self._keys, time.monotonic())))
+                return Line(connection, await alead(connection, ops.greet(self._keys, time.monotonic())))
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -181,7 +188,7 @@ class AsyncRedisStore:
     async def _lead(self, lane: _Lane, line: Line, talk: Generator[list[ops.Words], list[Any], T]) -> T:
         try:
             async with asyncio.timeout(self._address.timeout_ms / 1000):
-                result = await _lead(line.connection, talk)
+                result = await alead(line.connection, talk)
         except BaseException:
             await line.connection.disconnect(nowait=True)
             raise
@@ -192,43 +199,18 @@ class AsyncRedisStore:
     async def _try_server(self, lane: _Lane) -> None:
         try:
             lane.idle.append(await self._open())
-        except (StoreError, *FOREIGN) as exc:
+        except FOREIGN as exc:
             self.health.failed(exc)
         else:
             self.health.answered()
 
 
+def _done(value: T) -> Awaitable[T]:
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    future.set_result(value)
+    return future
+
+
 async def _drop_idle(lane: _Lane) -> None:
     while lane.idle:
         await lane.idle.pop().connection.disconnect(nowait=True)
-
-
-async def _lead(connection: AsyncConnection, talk: Generator[list[ops.Words], list[Any], T]) -> T:
-    """Lead a talk to its end on a connection."""
-    commands = next(talk)
-    while True:
-        await connection.send_packed_command(packed(commands), check_health=False)
-        replies = [await _reply(connection) for _ in commands]
-        try:
-            commands = talk.send(replies)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-
-
-async def _reply(connection: AsyncConnection) -> Any:
-    try:
-        return await connection.read_response()
-    except ResponseError as exc:
-        return refusal(exc)
-
-
-def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
-    """Hand an outcome to whoever waits for it, if it still does."""
-    if future.done():
-        return
-    if isinstance(outcome, Exception):
-        error = store_error(outcome)
-        error.__cause__ = outcome
-        future.set_exception(error)
-    else:
-        future.set_result(outcome)

@@ -34,6 +34,12 @@ def ticket_of(outcome: Hit | Miss) -> Ticket:
     return outcome.ticket
 
 
+def served(outcome: Hit | Miss) -> tuple[bytes, float]:
+    """Return the body and the load time of a hit."""
+    assert isinstance(outcome, Hit)
+    return outcome.body, outcome.load_time
+
+
 class _Counter:
     """A database of one number, whose commits are atomic."""
 
@@ -57,7 +63,7 @@ class FlowContract(StoreHarness):
         """Lookup, fill, lookup: the body and its load time are there."""
         ticket = ticket_of(run_flow(store, lookup(E, [A, B])))
         run_flow(store, fill(ticket, b"body", ttl=self.seconds(100), load_time=0.25))
-        assert run_flow(store, lookup(E, [A, B])) == Hit(b"body", 0.25)
+        assert served(run_flow(store, lookup(E, [A, B]))) == (b"body", 0.25)
 
     def test_a_commit_makes_the_entry_unusable(self, store: Store) -> None:
         """What was filled before a commit that touches one of its stamps is no hit after it."""
@@ -134,7 +140,7 @@ class FlowContract(StoreHarness):
         assert isinstance(outcome, Miss)
         assert outcome.corrupt
         run_flow(store, fill(ticket_of(outcome), b"body", ttl=self.seconds(100)))
-        assert run_flow(store, lookup(E, [A, B])) == Hit(b"body", 0.0)
+        assert served(run_flow(store, lookup(E, [A, B]))) == (b"body", 0.0)
 
     def test_another_keys_entry_is_a_miss(self, store: Store) -> None:
         """A blob that has come under a wrong key is not that key's value."""
@@ -193,7 +199,7 @@ class PressureContract(StoreHarness):
         if isinstance(outcome, Miss):
             run_flow(bounded, fill(ticket_of(outcome), b"body", ttl=self.seconds(100)))
             outcome = run_flow(bounded, lookup(E, [A, B]))
-        assert outcome == Hit(b"body", 0.0)
+        assert served(outcome) == (b"body", 0.0)
 
     def test_a_blob_that_is_too_large_is_dropped(self, bounded: Store) -> None:
         """It is no error, pushes nothing held out, and what was there before does not come back in its place."""

@@ -2,7 +2,8 @@
 
 The annotation decides how a value is taken apart and put together again; what is in it decides nothing, so stored bytes can make
 no class of their choice. Leaves go through :mod:`rowstamp.codec`, which keeps types and values exactly. Objects are put
-together from their fields, without running constructors or validators again: they ran when the value was made.
+together from their fields, without running constructors or validators again: they ran when the value was made. (msgspec structs
+are the exception: they have no other way.)
 
 A value that does not fit its annotation, or that would not come back the same, is refused with
 :class:`~rowstamp.errors.UncacheableValue`: the caller gets it as it is, and nothing is stored.

@@ -69,7 +69,9 @@ class PackedEntities:
                 raise self._refusal(entity, "its session is no argument of the function")
         mapper: Mapper[Any] = state.mapper
         columns = {each.key: state.dict[each.key] for each in mapper.column_attrs if each.key in state.dict}
-        related = {each.key: self._related(state.dict[each.key]) for each in mapper.relationships if each.key in state.dict}
+        related = {
+            each.key: self._related(state.dict[each.key]) for each in mapper.relationships if each.key in state.dict
+        }
         _, identity, token = state.key
         return [mapper.class_.__qualname__, list(identity), token, where, columns, related]
 

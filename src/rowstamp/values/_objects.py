@@ -118,10 +118,9 @@ def _struct_hints(kind: Any) -> Mapping[str, Any]:
 
 
 def _make_struct(kind: Any, fields: dict[str, Any], _rest: Any) -> Any:
-    made = kind.__new__(kind)
-    for name, value in fields.items():
-        msgspec.structs.force_setattr(made, name, value)
-    return made
+    # The one kind that cannot be made without its constructor. A __post_init__ that changes fields is found out when the
+    # result is stored: it would not come back as it was.
+    return kind(**fields)
 
 
 # --------------------------------------------------------------------------------------------------- Pydantic
@@ -131,7 +130,9 @@ def _pydantic_state(value: Any) -> ObjectState:
     kind = type(value)
     fields = {name: vars(value)[name] for name in kind.__pydantic_fields__ if name in vars(value)}
     _without_more(value, fields)
-    private = {name: each for name, each in (value.__pydantic_private__ or {}).items() if name in kind.__private_attributes__}
+    private = {
+        name: each for name, each in (value.__pydantic_private__ or {}).items() if name in kind.__private_attributes__
+    }
     return ObjectState(fields, [sorted(value.__pydantic_fields_set__), value.__pydantic_extra__, private])
 
 
@@ -142,12 +143,14 @@ def _pydantic_hints(kind: Any) -> Mapping[str, Any]:
 def _make_pydantic(kind: Any, fields: dict[str, Any], rest: Any) -> Any:
     names, extra, private = rest
     made = kind.__new__(kind)
-    made.__setstate__({
-        "__dict__": fields,
-        "__pydantic_fields_set__": set(names),
-        "__pydantic_extra__": extra,
-        "__pydantic_private__": private or None,
-    })
+    made.__setstate__(
+        {
+            "__dict__": fields,
+            "__pydantic_fields_set__": set(names),
+            "__pydantic_extra__": extra,
+            "__pydantic_private__": private or None,
+        }
+    )
     return made
 
 

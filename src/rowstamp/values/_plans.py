@@ -9,7 +9,19 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, NewType, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NewType,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from sqlalchemy.engine import Row, RowMapping
 from sqlalchemy.orm import Mapper
@@ -74,9 +86,11 @@ class _EnumMember:
         return type(value) is self.kind
 
     def pack(self, value: Any, entities: PackedEntities) -> object:  # noqa: ARG002
-        if not self.fits(value) or self.kind.__members__.get(value.name) is not value:
+        # A combination of flags has a name of its own making, or none.
+        name: str | None = getattr(value, "name", None)
+        if not self.fits(value) or name is None or self.kind.__members__.get(name) is not value:
             raise misfit(value, f"a named member of {self.kind.__qualname__}")
-        return value.name
+        return name
 
     def unpack(self, stored: Any, entities: UnpackedEntities) -> Any:  # noqa: ARG002
         return self.kind.__members__[stored]
@@ -382,5 +396,3 @@ def _substituted(hint: Any, arguments: Mapping[Any, Any]) -> Any:
         return arguments[hint]
     parameters: Sequence[Any] = getattr(hint, "__parameters__", ())
     return hint[tuple(arguments.get(each, each) for each in parameters)] if parameters else hint
-
-
