@@ -379,6 +379,11 @@ def has_mapper_entities(context: Any) -> bool:
     return bool(getattr(state, "_has_mapper_entities", False))
 
 
+def is_initializing(connection: Connection) -> bool:
+    """Return whether a connection is the one on which the dialect asks a server for its version and settings, once."""
+    return not connection._allow_autobegin
+
+
 def loaded_states(session: Session) -> list[Any]:
     """Return the states of the persistent instances of a session that have loaded attributes."""
     return [state for state in session.identity_map.all_states() if not state.expired]
@@ -391,7 +396,7 @@ def in_greenlet() -> bool:
 
 async def run_in_greenlet(function: Callable[..., T], *args: Any) -> T:
     """Run synchronous code in which asynchronous drivers may be used."""
-    return cast("T", await util.greenlet_spawn(function, *args))
+    return await util.greenlet_spawn(function, *args)
 
 
 def is_clean(session: Session) -> bool:

@@ -10,11 +10,10 @@ import dataclasses
 import enum
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from sqlalchemy import inspect
-from sqlalchemy.orm import InstanceState
 
 from rowstamp.codec import canonical
 from rowstamp.errors import UncacheableValue, UnsupportedArgument
@@ -64,13 +63,13 @@ def type_path(kind: type[Any]) -> str:
 
 def _tree(value: Any, depth: int) -> object:
     """Return what stands for a value in a key."""
-    kind = type(value)
+    kind: Any = cast("Any", type(value))
     if depth > MAX_ARGUMENT_DEPTH:
         raise UncacheableValue(type_path(kind), f"more than {MAX_ARGUMENT_DEPTH} levels deep")
     make = _CONTAINERS.get(kind)
     if make is not None:
         return make(value, depth + 1)
-    if isinstance(value, type):
+    if issubclass(kind, type):
         return ("class", _findable(value))
     if isinstance(value, enum.Enum):
         return ("value", value)
@@ -92,39 +91,41 @@ def _findable(kind: type[Any]) -> str:
     for part in kind.__qualname__.split("."):
         found = getattr(found, part, None)
     if found is not kind:
-        raise UncacheableValue(type_path(type(kind)), f"the class {type_path(kind)} cannot be found by its name")
+        raise UncacheableValue("builtins.type", f"the class {type_path(kind)} cannot be found by its name")
     return type_path(kind)
 
 
 def _entity(value: Any) -> object | None:
     """Return an ORM entity as its identity: what it holds is not part of the key, for the function may load it anew."""
-    if not hasattr(type(value), "__mapper__"):
+    kind: Any = cast("Any", type(value))
+    if not hasattr(kind, "__mapper__"):
         return None
     state: Any = inspect(value, raiseerr=False)
-    if not isinstance(state, InstanceState):
+    if not hasattr(state, "key"):
         return None
     key: Any = state.key
     if key is None:
-        raise UncacheableValue(type_path(type(value)), "it has no identity yet; flush it first")
+        raise UncacheableValue(type_path(kind), "it has no identity yet; flush it first")
     return ("entity", type_path(key[0]), tuple(_tree(each, 0) for each in key[1]), ("value", key[2]))
 
 
 def fields_of(value: Any) -> dict[str, object] | None:
     """Return the fields of a dataclass, Pydantic model, struct, attrs object or named tuple; ``None`` of anything else."""
-    kind = type(value)
-    if dataclasses.is_dataclass(kind):
-        return {
-            field.name: getattr(value, field.name) for field in dataclasses.fields(kind) if hasattr(value, field.name)
-        }
-    if issubclass(kind, msgspec.Struct):
-        return {name: getattr(value, name) for name in kind.__struct_fields__}
-    if hasattr(kind, "__pydantic_fields__"):
+    kind: Any = cast("Any", type(value))
+    names: Any
+    if hasattr(kind, "__pydantic_fields__") and not dataclasses.is_dataclass(value):
         return {**{name: vars(value)[name] for name in kind.__pydantic_fields__}, **(value.__pydantic_extra__ or {})}
-    if hasattr(kind, "__attrs_attrs__"):
-        return {field.name: getattr(value, field.name) for field in kind.__attrs_attrs__}
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return dict(zip(kind._fields, value, strict=True))
-    return None
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+    elif issubclass(kind, msgspec.Struct):
+        names = value.__struct_fields__
+    elif hasattr(kind, "__attrs_attrs__"):
+        names = [field.name for field in kind.__attrs_attrs__]
+    elif hasattr(kind, "_fields") and issubclass(kind, tuple):
+        names = value._fields
+    else:
+        return None
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _tuple(value: Any, depth: int) -> object:

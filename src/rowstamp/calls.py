@@ -60,6 +60,8 @@ class Call:
 
     Attributes:
         entry: the key of its entry.
+        entry_now: returns that key again. Before an engine's first connection its default schema is not known, which is part of
+            the key: such a call is not looked up, but its result is stored under the key that later calls will have.
         required: the stamps that every entry of it stands on: everything, its tags, its own.
         situation: the sessions and connections it is given.
         ttl: how long its result may live, in seconds.
@@ -71,6 +73,7 @@ class Call:
     """
 
     entry: bytes
+    entry_now: Callable[[], bytes]
     required: tuple[bytes, ...]
     situation: Situation
     ttl: float
@@ -233,13 +236,14 @@ class Calls:
         except UncacheableValue as exc:
             call.bypass(exc.reason)
             return
+        entry = call.entry_now()
         ttl = call.ttl_empty if call.ttl_empty is not None and _is_empty(value) else call.ttl
         try:
-            yield from fill(Ticket(call.entry, tokens), body, ttl=jittered(ttl, call.jitter), load_time=load_time)
+            yield from fill(Ticket(entry, tokens), body, ttl=jittered(ttl, call.jitter), load_time=load_time)
         except StoreError:
             call.count("store_errors")
             return
-        self._remember(call.entry, tuple(tokens))
+        self._remember(entry, tuple(tokens))
         call.count("fills")
 
 

@@ -63,6 +63,7 @@ class _Keyed:
         plan = _plan(as_)
         return Call(
             entry=self.entry(),
+            entry_now=self.entry,
             required=self.required(tags),
             situation=Situation(self.core, ()),
             ttl=self.core.config.ttl if ttl is None else check_ttl(ttl),

@@ -11,7 +11,6 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from sqlalchemy import and_, exists, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.sql import ColumnElement, Select, operators
-from sqlalchemy.sql.elements import UnaryExpression
 
 from rowstamp.codec import decode, encode
 from rowstamp.errors import ConfigurationError, CorruptEntry
@@ -98,7 +97,8 @@ class Operations(Generic[M]):
             # In one order, so that the same keys asked for in another order are the same statement.
             statement = self._select([column.in_(sorted(missing, key=repr))])
             for entity in self._all(session, statement):
-                identity = inspect(entity, raiseerr=True).identity
+                state: Any = inspect(entity)
+                identity = state.identity
                 found[identity if len(columns) > 1 else identity[0]] = entity
         return {key: found[key] for key in wanted if key in found}
 
@@ -106,7 +106,7 @@ class Operations(Generic[M]):
         """Return an entity that the session has, unless a statement of the user's own decides what there is."""
         if self.base is not None:
             return None
-        identity = key if isinstance(key, tuple) else (key,)
+        identity: Any = key if len(self._key) > 1 else (key,)
         found: Any = session.identity_map.get(self._mapper.identity_key_from_primary_key(identity))
         if found is None or inspect(found).expired or not isinstance(found, self.model):
             return None
@@ -220,7 +220,8 @@ class Operations(Generic[M]):
 
     def _read_again(self, session: Session, values: Mapping[str, Any]) -> M:
         statement = self.select_all().where(*(getattr(self.model, name) == value for name, value in values.items()))
-        return session.scalars(statement, execution_options={"populate_existing": True, OPTION: False}).one()
+        found: Any = session.scalars(statement, execution_options={"populate_existing": True, OPTION: False}).one()
+        return cast("M", found)
 
 
 def _upsert_statement(dialect: str, model: Any, values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
@@ -258,7 +259,8 @@ def _insert_of(dialect: str) -> Any:
 
 
 def _several(order_by: Any) -> tuple[Any, ...]:
-    return tuple(order_by) if isinstance(order_by, list | tuple) else (order_by,)
+    several: tuple[Any, ...] = tuple(order_by) if type(order_by) in {list, tuple} else (order_by,)
+    return several
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,16 +273,15 @@ class _Ordered:
 
     @classmethod
     def of(cls, expression: Any) -> _Ordered:
-        inner, descending = expression, False
-        if isinstance(expression, UnaryExpression) and expression.modifier in {operators.desc_op, operators.asc_op}:
-            inner, descending = expression.element, expression.modifier is operators.desc_op
-        column: Any = inspect(inner, raiseerr=False) if not isinstance(inner, ColumnElement) else inner
-        key = getattr(inner, "key", None)
-        if column is None or key is None:
+        modifier = getattr(expression, "modifier", None)
+        inner: Any = expression
+        if modifier in {operators.desc_op, operators.asc_op}:
+            inner = expression.element
+        if getattr(inner, "key", None) is None:
             raise ValueError(f"order_by={expression}: pages are ordered by attributes of the class")
         if getattr(getattr(inner, "property", None), "columns", [inner])[0].nullable:
             raise ValueError(f"order_by={expression}: pages need an order by columns that are never NULL")
-        return cls(expression, inner, descending)
+        return cls(expression, inner, modifier is operators.desc_op)
 
     def value(self, entity: Any) -> Any:
         """Return an entity's value of the column."""

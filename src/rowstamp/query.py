@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
+from sqlalchemy.orm import Session
+
 from rowstamp._sqlalchemy import run_in_greenlet
 from rowstamp.calls import Call, Calls, drive, drive_async
 from rowstamp.config import check_tags, check_ttl
 from rowstamp.errors import ConfigurationError
 from rowstamp.events import Counters, Stats
-from rowstamp.orm.record import verify_arguments
+from rowstamp.orm.record import found_in_identity_map, verify_arguments
 from rowstamp.recording import active
 from rowstamp.signature import BoundCall, CallSignature
 from rowstamp.values import pack_result, unpack_result
@@ -108,13 +110,14 @@ class _Cached(Generic[P]):
         plan, situation = self._signature.plan, bound.situation
         return Call(
             entry=bound.entry(options.key_version),
+            entry_now=lambda: bound.entry(options.key_version),
             required=bound.required(),
             situation=situation,
             ttl=options.ttl or core.config.ttl,
             ttl_empty=options.ttl_empty,
             jitter=options.jitter,
             pack=lambda value: pack_result(plan, value, situation.sessions),
-            unpack=lambda body: unpack_result(plan, body, situation.sessions),
+            unpack=lambda body: unpack_result(plan, body, situation.sessions, _found if active() is not None else None),
             counters=(core.counters, self._counters),
         )
 
@@ -233,11 +236,16 @@ class AsyncCachedFunction(_Cached[P], Generic[P, R]):
         return _bound(self, instance)
 
 
+def _found(session: Session, entity: object) -> None:
+    """Report an entity of a hit that is given out as the session has it, to the calls that the hit becomes part of."""
+    found_in_identity_map(session, entity, sql_allowed=False)
+
+
 def _bound(function: Any, instance: Any) -> Any:
     """Return a cached function with its first argument filled in, as a method of an instance is."""
     if instance is None:
         return function
-    bound = object.__new__(type(function))
+    bound: Any = object.__new__(cast("Any", type(function)))
     vars(bound).update(vars(function))
     bound._function = functools.partial(function._function, instance)  # noqa: SLF001
     bound._signature = function._signature.bound_to(instance)  # noqa: SLF001
@@ -256,10 +264,11 @@ class _Decorator:
         self._attachments = attachments
 
     def _decorate(self, function: Any) -> Any:
-        if isinstance(function, classmethod | staticmethod):
-            return type(function)(self._decorate(function.__func__))
+        wrapper: Any = next((each for each in (classmethod, staticmethod) if type(function) is each), None)
+        if wrapper is not None:
+            return wrapper(self._decorate(function.__func__))
         self._check(function)
-        made = AsyncCachedFunction if self.asynchronous else CachedFunction
+        made: Any = AsyncCachedFunction if self.asynchronous else CachedFunction
         return made(function, self._options, self._core, self._calls, self._attachments)
 
     def _check(self, function: Any) -> None:

@@ -209,7 +209,7 @@ class AsyncRepository(_Base[M]):
         if isinstance(self.session, AsyncSession):
             return await self.session.run_sync(work)
         async with self.session() as session:
-            found: T = await session.run_sync(lambda inner: _alone(inner, work))
+            found: T = await session.run_sync(_alone, work)
             return found
 
     async def get(self, key: Any, *, use_cache: bool = True) -> M | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rowstamp.arguments import canonical_arguments, type_path
 from rowstamp.config import check_tags
@@ -261,13 +261,14 @@ class _Sorting:
 
     def without_handles(self, values: Any) -> Any:
         """Return ``*args`` or ``**kwargs`` without what leads to a database."""
-        every: list[Any] = list(values.values()) if isinstance(values, Mapping) else list(values)
-        for value in every:
+        by_name = getattr(values, "items", None) is not None
+        pairs: Any = values.items() if by_name else enumerate(values)
+        named: dict[Any, Any] = dict(pairs)
+        for value in named.values():
             if is_handle(value):
                 self.situation.add(value)
-        if isinstance(values, Mapping):
-            return {name: value for name, value in values.items() if not is_handle(value)}
-        return tuple(value for value in values if not is_handle(value))
+        kept = {name: value for name, value in named.items() if not is_handle(value)}
+        return kept if by_name else tuple(kept.values())
 
 
 def _attributes(instance: Any) -> Iterator[Any]:
@@ -280,16 +281,12 @@ def _attributes(instance: Any) -> Iterator[Any]:
 
 def _entities_in(value: Any, depth: int) -> Iterator[Any]:
     """Yield the ORM entities in an argument, through containers."""
-    if depth > 3:
-        return
-    if isinstance(value, list | tuple | set | frozenset):
-        for each in value:
-            yield from _entities_in(each, depth + 1)
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _entities_in(each, depth + 1)
-    elif hasattr(type(value), "__mapper__"):
+    kind: Any = cast("Any", type(value))
+    if hasattr(kind, "__mapper__"):
         yield value
+    elif depth <= 3 and kind in {list, tuple, set, frozenset, dict}:
+        for each in value.values() if kind is dict else value:
+            yield from _entities_in(each, depth + 1)
 
 
 _VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

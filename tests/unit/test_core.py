@@ -223,13 +223,15 @@ def test_a_commit_may_ignore_that_its_holds_fail(store: FailingStore) -> None:
     assert hits(core, names)
 
 
-def test_a_commit_that_is_cancelled_while_releasing_is_journalled(core: Core, store: FailingStore) -> None:
+def test_a_commit_that_is_cancelled_while_releasing_is_journalled(
+    core: Core, store: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What ends the task is let out, and nothing is forgotten."""
 
-    def cancelled(*_args: Any) -> Any:
+    def cancelled(*_args: object, **_kw: object) -> tuple[bool, ...]:
         raise KeyboardInterrupt
 
-    store.release = cancelled  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "release", cancelled)
     with pytest.raises(KeyboardInterrupt):
         commit(core, lambda: None, ROW)
     assert core.journal.pending()

@@ -158,7 +158,7 @@ def test_a_compiled_statement_and_its_context_can_be_made_without_a_connection(e
     assert context.statement.endswith("IN (?, ?)")
     assert tuple(context.parameters[0]) == (1, 2)
     context.cursor = ReplayCursor([(7, "x")], [("id", *[None] * 6), ("name", *[None] * 6)])
-    assert internals.result_of(context).all() == [(7, "x")]
+    assert [tuple(row) for row in internals.result_of(context).all()] == [(7, "x")]
     again = internals.compile_statement(select(parent).where(parent.c.id.in_([3])), engine, (), options)
     assert again.compiled is compilation.compiled
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy import Column, Table
 from sqlalchemy.sql import operators
@@ -174,15 +174,16 @@ def _place(expression: Any, scope: _Scope) -> _Place | None:
 
 
 def _pin(place: _Place | None, value: Any, restricted: Iterable[FromClause], *, expanding: bool) -> None:
-    bind: Any = value
-    if type(value) is Grouping:
-        bind = value.element  # pyright: ignore[reportUnknownVariableType]
-    if place is None or place.element not in restricted or not isinstance(bind, BindParameter):
+    bind = value.element if isinstance(value, Grouping) else value
+    if place is None or place.element not in restricted or not _is_bind(bind):
         return
     if bind.expanding is not expanding or bind.isoutparam or not compares_alike(bind.type, place.column.type):
         return
-    pin = Pin(bind, expanding)  # pyright: ignore[reportUnknownArgumentType]
-    place.occurrence.pins.setdefault(place.column.name, pin)
+    place.occurrence.pins.setdefault(place.column.name, Pin(bind, expanding))
+
+
+def _is_bind(element: object) -> TypeGuard[BindParameter[Any]]:
+    return isinstance(element, BindParameter)
 
 
 def _propagate(equalities: Sequence[tuple[_Place, _Place, frozenset[FromClause]]]) -> None:

@@ -120,8 +120,8 @@ def _replaces_rows(table: FromClause) -> bool:
     """Whether a rule of the table itself says ON CONFLICT REPLACE (SQLite)."""
     if not isinstance(table, Table):
         return False
-    options = [element.dialect_kwargs for element in (*table.columns, *table.constraints)]
-    return any(str(value).upper() == "REPLACE" for each in options for value in each.values())
+    elements: list[Any] = [*table.columns, *table.constraints]
+    return any(str(value).upper() == "REPLACE" for each in elements for value in each.dialect_kwargs.values())
 
 
 def any_change(table: FromClause) -> Change:

@@ -67,8 +67,8 @@ class Attachment:
 
         A lost connection, a timeout, a cancelled task give no answer.
         """
-        dbapi: Any = self.dialect.loaded_dbapi
-        return isinstance(exc, dbapi.Error) and not self.dialect.is_disconnect(exc, None, None)
+        dialect: Any = self.dialect
+        return isinstance(exc, dialect.loaded_dbapi.Error) and not dialect.is_disconnect(exc, None, None)
 
     def identity(self, translate: Mapping[Any, Any] | None) -> bytes:
         """Return a digest of what makes the same SQL mean something else elsewhere; part of every entry's key."""

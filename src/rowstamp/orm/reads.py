@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
@@ -172,7 +172,7 @@ def _entry(attachment: Attachment, execution: Execution, shape: Shape, vary: obj
 def _plain(parameters: Any) -> object:
     """Return parameters in the containers that keys are made of, whatever mapping or sequence the dialect uses."""
     if isinstance(parameters, Mapping):
-        return dict(cast("Mapping[Any, Any]", parameters))
+        return dict(parameters)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     return tuple(parameters) if parameters is not None else ()
 
 

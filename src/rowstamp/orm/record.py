@@ -28,7 +28,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from rowstamp._sqlalchemy import has_mapper_entities, in_greenlet, load_options, loaded_states
+from rowstamp._sqlalchemy import has_mapper_entities, in_greenlet, is_initializing, load_options, loaded_states
 from rowstamp.analysis.collect import table_key
 from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.option import OPTION
@@ -70,6 +70,8 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
         sql: the text.
         parameters: the parameters as the driver gets them.
     """
+    if is_initializing(connection):
+        return
     if context.isddl or context.isinsert or context.isupdate or context.isdelete or context.executemany:
         refuse("it writes")
         return

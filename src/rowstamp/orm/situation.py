@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from rowstamp._sqlalchemy import chooses_bind, is_clean, session_binds, session_connections
+from rowstamp._sqlalchemy import chooses_bind, is_clean, is_initialized, session_binds, session_connections
 from rowstamp.keys import stamp_names
 from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.isolation import snapshot_view
@@ -73,7 +73,8 @@ class Situation:
 
     def add(self, handle: Any) -> None:
         """Take a session, connection, engine or sessionmaker into account."""
-        if isinstance(handle, scoped_session | async_scoped_session):
+        kinds: Any = (scoped_session, async_scoped_session)
+        if isinstance(handle, kinds):
             handle = handle()
         if isinstance(handle, AsyncSession):
             self.given.append(handle)
@@ -99,7 +100,7 @@ class Situation:
             self._connections.append(connection)
 
     def _add_maker(self, maker: Any) -> None:
-        binds = [maker.kw.get("bind"), *(maker.kw.get("binds") or {}).values()]
+        binds: list[Any] = [maker.kw.get("bind"), *(maker.kw.get("binds") or {}).values()]
         for bind in binds:
             if bind is not None:
                 self.add(bind)
@@ -152,9 +153,11 @@ class Situation:
         return _OLD_SNAPSHOT if view is SnapshotView.TAKEN else None
 
     def may_serve(self) -> bool:
-        """Return whether it is known that each statement of the call would see the newest data."""
+        """Return whether it is known what the key stands for, and that each statement of the call would see the newest data."""
         return all(
-            attachment is not None and snapshot_view(attachment, connection) is SnapshotView.PER_STATEMENT
+            attachment is not None
+            and is_initialized(attachment.dialect)
+            and snapshot_view(attachment, connection) is SnapshotView.PER_STATEMENT
             for attachment, connection in self._places()
         )
 

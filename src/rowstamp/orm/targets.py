@@ -32,7 +32,8 @@ def engines_of(target: Any, *, asynchronous: bool) -> tuple[list[Engine], Maker 
     """
     if isinstance(target, sessionmaker | async_sessionmaker):
         binds: list[Any] = [target.kw.get("bind"), *(target.kw.get("binds") or {}).values()]  # pyright: ignore[reportUnknownMemberType]
-        engines = [_engine(bind, repr(target), asynchronous=asynchronous) for bind in binds if bind is not None]
+        shown = repr(target)  # pyright: ignore[reportUnknownArgumentType]
+        engines = [_engine(bind, shown, asynchronous=asynchronous) for bind in binds if bind is not None]
         if not engines:
             msg = f"{target!r} has no engine to watch for writes: give it bind=engine, or attach the engine itself"
             raise AttachError(msg)

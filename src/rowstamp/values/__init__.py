@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from rowstamp.codec import canonical, decode, encode
 from rowstamp.errors import CorruptEntry, UncacheableValue
-from rowstamp.values._entities import PackedEntities, UnpackedEntities
+from rowstamp.values._entities import Found, PackedEntities, UnpackedEntities
 from rowstamp.values._plans import Plan, plan_of
 
 __all__ = ["Plan", "pack_result", "plan_of", "unpack_result"]
@@ -53,8 +53,14 @@ def _check_round_trip(plan: Plan, stored: object, body: bytes) -> None:
         raise UncacheableValue("result", "it would come back as something else")
 
 
-def unpack_result(plan: Plan, body: bytes, sessions: Sequence[Session]) -> Any:
+def unpack_result(plan: Plan, body: bytes, sessions: Sequence[Session], found: Found | None = None) -> Any:
     """Make the result that :func:`pack_result` was given; entities come back in the sessions of this call.
+
+    Args:
+        plan: what :func:`plan_of` made of the annotation.
+        body: the bytes.
+        sessions: the sessions the function is given.
+        found: told of each entity that a session had already, and that is given out as it is there.
 
     Raises:
         CorruptEntry: the bytes are not such a result.
@@ -62,7 +68,7 @@ def unpack_result(plan: Plan, body: bytes, sessions: Sequence[Session]) -> Any:
     stored = decode(body)
     try:
         packed, rows = stored
-        return plan.unpack(packed, UnpackedEntities(rows, sessions))
+        return plan.unpack(packed, UnpackedEntities(rows, sessions, found))
     except CorruptEntry:
         raise
     except Exception as exc:

@@ -7,8 +7,8 @@ SQLAlchemy does when a SELECT returns it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper, Session, make_transient_to_detached
@@ -16,7 +16,9 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from rowstamp.errors import CorruptEntry, UncacheableValue
 
-__all__ = ["PackedEntities", "UnpackedEntities"]
+__all__ = ["Found", "PackedEntities", "UnpackedEntities"]
+
+Found: TypeAlias = Callable[[Session, object], None]
 
 _DETACHED = -1
 _SCALAR, _COLLECTION = 0, 1
@@ -80,7 +82,7 @@ class PackedEntities:
             return [_SCALAR, None]
         if inspect(value, raiseerr=False) is not None:
             return [_SCALAR, self.add(value)]
-        members = value.values() if isinstance(value, Mapping) else value
+        members: Any = value.values() if hasattr(value, "values") else value
         return [_COLLECTION, [self.add(each) for each in members]]
 
     @staticmethod
@@ -94,10 +96,12 @@ class UnpackedEntities:
     Args:
         rows: what :meth:`PackedEntities.rows` returned.
         sessions: the sessions of the call.
+        found: told of each entity that a session had already, and that is given out as it is there.
     """
 
-    def __init__(self, rows: Sequence[Any], sessions: Sequence[Session]) -> None:
+    def __init__(self, rows: Sequence[Any], sessions: Sequence[Session], found: Found | None = None) -> None:
         self._rows = rows
+        self._found = found
         self._sessions = sessions
         self._made: dict[int, Any] = {}
 
@@ -123,6 +127,8 @@ class UnpackedEntities:
             present: Any = session.identity_map.get(key)
             if present is not None and not inspect(present).expired:
                 self._made[number] = present
+                if self._found is not None:
+                    self._found(session, present)
                 return present
         else:
             present = None

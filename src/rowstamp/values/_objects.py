@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Final, NamedTuple, get_type_hints
+from typing import Any, Final, NamedTuple, cast, get_type_hints
 
 import msgspec
 
@@ -53,7 +53,7 @@ def kind_of(type_: type[Any]) -> ObjectKind | None:
 
 def _without_more(value: Any, fields: Mapping[str, Any]) -> None:
     """Refuse an object that holds something besides its fields; what a ``cached_property`` keeps can be worked out again."""
-    kind = type(value)
+    kind: Any = cast("Any", type(value))
     for name in getattr(value, "__dict__", {}):
         if name not in fields and not isinstance(getattr(kind, name, None), cached_property):
             raise UncacheableValue(f"{kind.__module__}.{kind.__qualname__}", f"it holds {name!r}, which is no field")
@@ -94,7 +94,7 @@ def _dataclass_hints(kind: Any) -> Mapping[str, Any]:
 
 
 def _attrs_state(value: Any) -> ObjectState:
-    names = [field.name for field in type(value).__attrs_attrs__]
+    names: list[str] = [field.name for field in value.__attrs_attrs__]
     fields = {name: getattr(value, name) for name in names if _is_set(value, name)}
     _without_more(value, fields)
     return ObjectState(fields)
@@ -109,7 +109,8 @@ def _attrs_hints(kind: Any) -> Mapping[str, Any]:
 
 
 def _struct_state(value: Any) -> ObjectState:
-    return ObjectState({name: getattr(value, name) for name in type(value).__struct_fields__})
+    names: tuple[str, ...] = value.__struct_fields__
+    return ObjectState({name: getattr(value, name) for name in names})
 
 
 def _struct_hints(kind: Any) -> Mapping[str, Any]:
@@ -127,12 +128,11 @@ def _make_struct(kind: Any, fields: dict[str, Any], _rest: Any) -> Any:
 
 
 def _pydantic_state(value: Any) -> ObjectState:
-    kind = type(value)
-    fields = {name: vars(value)[name] for name in kind.__pydantic_fields__ if name in vars(value)}
+    kind: Any = cast("Any", type(value))
+    fields: dict[str, Any] = {name: vars(value)[name] for name in kind.__pydantic_fields__ if name in vars(value)}
     _without_more(value, fields)
-    private = {
-        name: each for name, each in (value.__pydantic_private__ or {}).items() if name in kind.__private_attributes__
-    }
+    kept: dict[str, Any] = value.__pydantic_private__ or {}
+    private = {name: each for name, each in kept.items() if name in kind.__private_attributes__}
     return ObjectState(fields, [sorted(value.__pydantic_fields_set__), value.__pydantic_extra__, private])
 
 
@@ -155,6 +155,10 @@ def _make_pydantic(kind: Any, fields: dict[str, Any], rest: Any) -> Any:
 
 
 # ----------------------------------------------------------------------------------------------- named tuples
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    return issubclass(kind, tuple) and hasattr(cast("Any", kind), "_fields")
 
 
 def _named_hints(kind: Any) -> Mapping[str, Any]:
@@ -188,7 +192,7 @@ _KINDS: Final = (
     ),
     ObjectKind(lambda kind: issubclass(kind, msgspec.Struct), _struct_hints, _struct_state, _make_struct),
     ObjectKind(
-        lambda kind: issubclass(kind, tuple) and hasattr(kind, "_fields"),
+        _is_named_tuple,
         _named_hints,
         lambda value: ObjectState(dict(zip(value._fields, value, strict=True))),
         _make_named,

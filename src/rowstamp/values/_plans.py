@@ -8,7 +8,7 @@ import enum
 import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import (
     Annotated,
     Any,
@@ -49,6 +49,14 @@ class Plan(Protocol):
     def unpack(self, stored: Any, entities: UnpackedEntities) -> Any:
         """Return the value."""
         ...
+
+
+def _length(value: Any) -> int:
+    return len(value)
+
+
+def _has_only(value: Any, keys: Collection[str]) -> bool:
+    return all(key in keys for key in value)
 
 
 def misfit(value: object, wanted: str) -> UncacheableValue:
@@ -128,7 +136,7 @@ class _FixedTuple:
     name: str
 
     def fits(self, value: object) -> bool:
-        return type(value) is tuple and len(value) == len(self.places)
+        return type(value) is tuple and _length(value) == len(self.places)
 
     def pack(self, value: Any, entities: PackedEntities) -> object:
         if not self.fits(value):
@@ -180,8 +188,8 @@ class _OneOf:
         raise refused or misfit(value, self.name)
 
     def unpack(self, stored: Any, entities: UnpackedEntities) -> Any:
-        number, packed = stored
-        return self.members[number].unpack(packed, entities)
+        number: int = stored[0]
+        return self.members[number].unpack(stored[1], entities)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,7 +200,7 @@ class _TypedDict:
     name: str
 
     def fits(self, value: object) -> bool:
-        return type(value) is dict and self.hints.keys() >= value.keys()
+        return type(value) is dict and _has_only(value, self.hints)
 
     def pack(self, value: Any, entities: PackedEntities) -> object:
         if not self.fits(value):
@@ -326,7 +334,8 @@ def _make(annotation: Any) -> Plan:
     if origin is Annotated or origin in _UNWRAPPED:
         return plan_of(arguments[0])
     if origin is Literal:
-        return _Leaf(tuple({type(each) for each in arguments}), str(annotation))
+        kinds: set[Any] = {type(each) for each in arguments}
+        return _Leaf(tuple(kinds), str(annotation))
     if origin in (Union, types.UnionType):
         return _OneOf(tuple(plan_of(each) for each in arguments), str(annotation))
     return _make_of_class(annotation, origin or annotation, arguments)
@@ -352,7 +361,7 @@ def _make_of_class(annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> 
 
 def _plan_of_type(kind: type[Any], arguments: tuple[Any, ...], name: str) -> Plan:
     mapper: Any = getattr(kind, "__mapper__", None)
-    if isinstance(mapper, Mapper) and mapper.class_ is kind:
+    if getattr(mapper, "class_", None) is kind:
         return _Entity(mapper)
     object_kind = kind_of(kind)
     if object_kind is not None:

@@ -51,7 +51,7 @@ tokens = Table("tokens", metadata, Column("id", Uuid, primary_key=True))
 tenant_products = Table("products", metadata, Column("id", Integer, primary_key=True), schema="tenant")
 
 SQLITE: Dialect = sqlite.dialect()
-POSTGRESQL: Dialect = postgresql.dialect()
+POSTGRESQL: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 MYSQL: Dialect = mysql.dialect()
 
 

@@ -20,6 +20,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.compiler import compiles
+
+from rowstamp.analysis.reads import Access
 from tests.unit.analysis.shop import (
     MYSQL,
     POSTGRESQL,
@@ -33,8 +35,6 @@ from tests.unit.analysis.shop import (
     tenant_products,
     tokens,
 )
-
-from rowstamp.analysis.reads import Access
 
 other = categories.alias("other")
 

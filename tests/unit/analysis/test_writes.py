@@ -8,6 +8,9 @@ import pytest
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.engine import Dialect
+
+from rowstamp.analysis.writes import analyse_dml, effects, inserted_effects, wide_effects
+from rowstamp.explain import describe
 from tests.unit.analysis.shop import (
     MYSQL,
     POSTGRESQL,
@@ -18,9 +21,6 @@ from tests.unit.analysis.shop import (
     products,
     tenant_products,
 )
-
-from rowstamp.analysis.writes import analyse_dml, effects, inserted_effects, wide_effects
-from rowstamp.explain import describe
 
 
 def touched(statement: Any, *parameter_sets: dict[str, Any], dialect: Dialect = SQLITE) -> set[str]:
