@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from rowstamp import AsyncCache, Cache, Explanation, Stats, cached
@@ -49,7 +50,7 @@ class Backend:
 class Traffic:
     """What reached the database: statements (hits on a Connection are not among them) and connections taken."""
 
-    statements: list[str] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list[str])
     checkouts: int = 0
 
     def __len__(self) -> int:
@@ -71,7 +72,10 @@ class CacheFace:
         self._done(self.real.clear())
 
     def close(self) -> None:
-        self._done(self.real.close() if isinstance(self.real, Cache) else self.real.aclose())
+        if isinstance(self.real, Cache):
+            self.real.close()
+        else:
+            await_only(self.real.aclose())
 
     def attach(self, target: object, *, database: str | None = None) -> None:
         self.real.attach(target, database=database)
@@ -248,8 +252,9 @@ class Env(Node):
 
             return counted
 
-        event.listen(engine, "checkout", count(1))
-        event.listen(engine, "checkin", count(-1))
+        if not isinstance(engine.pool, StaticPool):  # which gives one connection to everybody
+            event.listen(engine, "checkout", count(1))
+            event.listen(engine, "checkin", count(-1))
         if self.dialect == "sqlite":
             event.listen(engine, "connect", _enforce_foreign_keys)
         return target

@@ -14,15 +14,18 @@ from rowstamp.events import Stats
 from rowstamp.explain import Explanation
 from rowstamp.orm.option import cached
 from rowstamp.orm.writes import RowstampWarning
+from rowstamp.repository import AsyncRepository, Repository
 
 __all__ = [
     "AsyncCache",
+    "AsyncRepository",
     "AttachError",
     "Cache",
     "ClosedError",
     "CommitRefused",
     "ConfigurationError",
     "Explanation",
+    "Repository",
     "RowstampError",
     "RowstampWarning",
     "Stats",

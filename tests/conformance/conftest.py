@@ -108,10 +108,14 @@ def _postgres_url(request: pytest.FixtureRequest, backend: Backend) -> str:
     return server.url(backend.driver, "shop")
 
 
+def database_url(request: pytest.FixtureRequest, backend: Backend) -> str:
+    """Return the URL of a shop as it is in the beginning."""
+    return (_sqlite_url if backend.dialect == "sqlite" else _postgres_url)(request, backend)
+
+
 def _environment(request: pytest.FixtureRequest) -> Generator[Env]:
     backend = cast("Backend", request.param)
-    url = (_sqlite_url if backend.dialect == "sqlite" else _postgres_url)(request, backend)
-    env = Env(backend, url, request.getfixturevalue("runner"))
+    env = Env(backend, database_url(request, backend), request.getfixturevalue("runner"))
     yield env
     env.call(env.close)
 

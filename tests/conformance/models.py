@@ -7,7 +7,7 @@ import enum
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     JSON,
@@ -55,7 +55,7 @@ class Category(Base):
     name: Mapped[str] = mapped_column(String(50))
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("categories.id"))
 
-    parent: Mapped[Category | None] = relationship(back_populates="children", remote_side=[id])
+    parent: Mapped[Category | None] = relationship(back_populates="children", remote_side="Category.id")
     children: Mapped[list[Category]] = relationship(back_populates="parent", order_by="Category.id")
     products: Mapped[list[Product]] = relationship(back_populates="category", order_by="Product.id")
 
@@ -63,8 +63,8 @@ class Category(Base):
 product_tags = Table(
     "product_tags",
     Base.metadata,
-    Column("product_id", ForeignKey("products.id", ondelete="CASCADE"), primary_key=True),
-    Column("tag_id", ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
+    Column[int]("product_id", ForeignKey("products.id", ondelete="CASCADE"), primary_key=True),
+    Column[int]("tag_id", ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
 )
 
 
@@ -118,7 +118,7 @@ class Product(Base):
     tags: Mapped[list[Tag]] = relationship(secondary=product_tags, order_by="Tag.id", passive_deletes=True)
     reviews: Mapped[list[Review]] = relationship(back_populates="product", order_by="Review.id", passive_deletes=True)
     review_count: Mapped[int] = column_property(
-        select(func.count(Review.id)).where(Review.product_id == id).correlate_except(Review).scalar_subquery(),
+        select(func.count(Review.id)).where(Review.product_id == id).correlate_except(Review).scalar_subquery(),  # noqa: A003
         deferred=True,
     )
     rank: Mapped[int | None] = query_expression()
@@ -273,11 +273,12 @@ _ROWS: Sequence[tuple[Any, list[dict[str, Any]]]] = [
     (audit_log, [{"id": uuid.UUID(int=7), "message": "opened", "made": datetime.datetime(2020, 1, 1)}]),  # noqa: DTZ001
 ]  # fmt: skip
 
+
 def build(connection: Connection) -> None:
     """Create the tables and their first rows."""
     Base.metadata.create_all(connection)
     for target, rows in _ROWS:
-        table: Any = target if isinstance(target, Table) else target.__table__
+        table = cast("Table", getattr(target, "__table__", target))
         connection.execute(insert(table), rows)
     if connection.dialect.name == "postgresql":
         for name in COUNTED:

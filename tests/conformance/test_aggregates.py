@@ -1,5 +1,7 @@
 """Counts, sums and single columns are results like any other."""
 
+from decimal import Decimal
+
 from sqlalchemy import distinct, func, select
 
 from tests.conformance.models import FREE_ID, Category, OrderItem, Product, product
@@ -67,4 +69,4 @@ def test_a_window_function_follows_an_update(env: Env) -> None:
     """Ranks are computed anew."""
     stmt = select(Product.name, func.rank().over(order_by=Product.price)).order_by(Product.id)
     with env.change_of(stmt), env.transaction() as session:
-        session.get_one(Product, 4).price = 99
+        session.get_one(Product, 4).price = Decimal(99)

@@ -1,6 +1,7 @@
 """Writes of many rows at once, whose rows nobody has in hand."""
 
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -67,7 +68,8 @@ def test_update_with_returning(env: Env) -> None:
 def test_executemany_on_a_connection(env: Env) -> None:
     """One UPDATE with many parameter sets touches the row of each."""
     second = select(Product).where(Product.id == 2)
-    stmt = update(Product.__table__).where(Product.__table__.c.id == bindparam("key")).values(stock=bindparam("n"))
+    table: Any = Product.__table__
+    stmt = update(table).where(table.c.id == bindparam("key")).values(stock=bindparam("n"))
     with env.change_of(BY_KEY, second), env.connect() as connection:
         connection.execute(stmt, [{"key": 1, "n": 70}, {"key": 2, "n": 71}])
         connection.commit()
@@ -114,9 +116,9 @@ def test_a_changed_primary_key(env: Env) -> None:
 def test_bulk_save_and_mappings(env: Env) -> None:
     """The legacy bulk methods write like everybody else."""
     with env.change_of(IN_BOOKS), env.transaction() as session:
-        session.bulk_insert_mappings(Product, [{"id": FREE_ID, **NEW}])  # type: ignore[arg-type]
+        session.bulk_insert_mappings(Product, [{"id": FREE_ID, **NEW}])
     with env.change_of(IN_BOOKS, BY_KEY), env.transaction() as session:
-        session.bulk_update_mappings(Product, [{"id": 1, "stock": 66}])  # type: ignore[arg-type]
+        session.bulk_update_mappings(Product, [{"id": 1, "stock": 66}])
 
 
 def test_a_data_changing_cte(postgres_env: Env) -> None:

@@ -65,25 +65,31 @@ def test_an_engine_of_that_level(postgres_env: Env, level: str) -> None:
             session.commit()
 
 
-def test_a_level_set_by_text(postgres_env: Env) -> None:
-    """`SET TRANSACTION ISOLATION LEVEL` and the like, in text."""
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+    ],
+)
+def test_a_level_set_by_text(postgres_env: Env, sql: str) -> None:
+    """A level that only text has set keeps the connection from mixing moments too."""
     env = postgres_env
-    for sql in ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-                "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE"):  # fmt: skip
+    env.warm(NAMES)
+    options = {"isolation_level": "AUTOCOMMIT"} if sql.startswith("BEGIN") else {}
+    with env.connect().execution_options(**options) as connection:
+        connection.execute(text(sql))
+        if "SESSION" in sql:
+            connection.commit()
+        first = read(connection, NAMES)
+        with env.elsewhere() as other:
+            other.get_one(Product, 1).name += "!"
         env.warm(NAMES)
-        with env.session() as session:
-            connection = session.connection()
-            session.execute(text(sql))
-            if "SESSION" in sql:
-                session.commit()
-                connection = session.connection()
-            first = read(session, NAMES)
-            with env.elsewhere() as other:
-                other.get_one(Product, 1).name += "!"
-            env.warm(NAMES)
-            assert read(session, NAMES) == first
-            connection.invalidate()
-            session.rollback()
+        assert read(connection, NAMES) == first
+        connection.exec_driver_sql("ROLLBACK")
+        connection.invalidate()
+    assert env.rows(NAMES) == env.truth(NAMES)
 
 
 def test_autocommit_writes_are_published_at_once(env: Env) -> None:

@@ -54,7 +54,7 @@ def test_a_missing_row_is_cached_and_found_once_it_is_there(env: Env) -> None:
     def get() -> str | None:
         with env.session() as session:
             found = session.get(Product, FREE_ID)
-            return found and found.name
+            return found.name if found else None
 
     assert get() is None
     with env.traffic() as traffic:

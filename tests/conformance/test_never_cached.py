@@ -1,10 +1,10 @@
 """What goes to the database each time, whoever asks for caching."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy import Sequence, Text, column, func, literal_column, select, text
+from sqlalchemy import Connection, Sequence, Text, column, func, literal_column, select, text
 from sqlalchemy.orm import Session, undefer
 
 from rowstamp import cached
@@ -69,7 +69,7 @@ def test_populate_existing(env: Env) -> None:
     with env.behind() as session:
         session.get_one(Product, 1).name = "unseen"
     for how in (FIRST.execution_options(populate_existing=True), FIRST):
-        options = {} if how is not FIRST else {"populate_existing": True}
+        options: dict[str, Any] = {} if how is not FIRST else {"populate_existing": True}
         with env.session() as session:
             found = session.scalars(how, execution_options={"rowstamp": cached(), **options}).one()
             assert found.name == "unseen"
@@ -102,8 +102,11 @@ def test_rows_that_are_fetched_one_by_one(env: Env) -> None:
 
 def test_yield_per_of_the_connection(env: Env) -> None:
     """The option may stand on the Connection or the engine."""
-    for make in (lambda: env.connect().execution_options(yield_per=1),
-                 lambda: env.engine.execution_options(stream_results=True).connect()):  # fmt: skip
+    ways: list[Callable[[], Connection]] = [
+        lambda: env.connect().execution_options(yield_per=1),
+        lambda: env.engine.execution_options(stream_results=True).connect(),
+    ]
+    for make in ways:
         for _ in range(2):
             with make() as connection, env.traffic() as traffic:
                 assert len(connection.execute(select(Product.id), execution_options={"rowstamp": cached()}).all()) == 4
@@ -125,18 +128,19 @@ def test_a_sequence(postgres_env: Env) -> None:
 
 def test_a_text_fragment_with_a_volatile_function(env: Env) -> None:
     """What a fragment of text calls counts, wherever it stands."""
-    for stmt in (
-        select(Product.id, literal_column("random()")),
+    fragments: list[Any] = [
+        select(Product.id, literal_column("random()", Text)),
         select(Product.id).where(text("random() IS NOT NULL")),
         select(Product.id, text("CURRENT_TIMESTAMP")),
-    ):
+    ]
+    for stmt in fragments:
         assert [env.served(stmt), env.served(stmt)] == [False, False]
 
 
 def test_a_text_fragment_that_reads_another_table(env: Env) -> None:
     """What a fragment of text reads counts, wherever it stands."""
-    fragments = [
-        select(Product.name, literal_column("(SELECT max(name) FROM categories)")).order_by(Product.id),
+    fragments: list[Any] = [
+        select(Product.name, literal_column("(SELECT max(name) FROM categories)", Text)).order_by(Product.id),
         select(Product.name).where(text("category_id IN (SELECT id FROM categories WHERE name > 'c')")),
         select(Product.name).order_by(text("(SELECT name FROM categories c WHERE c.id = products.category_id)")),
         select(text("name")).select_from(text("categories")).order_by(text("name")),

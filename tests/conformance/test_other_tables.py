@@ -1,5 +1,7 @@
 """A result follows every table it was read from, wherever the statement names it."""
 
+from decimal import Decimal
+
 from sqlalchemy import Select, exists, func, select, union, union_all
 from sqlalchemy.orm import aliased
 
@@ -115,7 +117,7 @@ def test_a_pinned_row_joined_with_an_unpinned_one(env: Env) -> None:
     cheaper = select(func.count(other.id)).where(other.price < Product.price).scalar_subquery()
     stmt = select(Product.name, cheaper).where(Product.id == 1)
     with env.change_of(stmt), env.transaction() as session:
-        session.get_one(Product, 4).price = 500
+        session.get_one(Product, 4).price = Decimal(500)
 
 
 def test_a_pin_on_the_left_of_an_outer_join_does_not_hold_for_the_right(env: Env) -> None:

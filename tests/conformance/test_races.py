@@ -46,7 +46,6 @@ RACES = [
     pytest.param(RAW, change_row, id="text"),
 ]
 MOMENTS = [
-    pytest.param("before", "put", id="after the query"),
     pytest.param("after", "put", id="after the fill"),
     pytest.param("after", "mint", id="before the query"),
     pytest.param("before", "mint", id="before the stamps are made"),
@@ -55,19 +54,31 @@ MOMENTS = [
 Write = Callable[[Env], None]
 
 
-@pytest.mark.parametrize(("stmt", "write"), RACES)
-@pytest.mark.parametrize(("when", "operation"), MOMENTS)
-@pytest.mark.parametrize("core", [False, True], ids=["session", "connection"])
-def test_a_writer_commits_during_a_load(env: Env, stmt: Any, write: Write, when: str, operation: str, core: bool) -> None:
-    """A reader misses, and a writer commits somewhere between its lookup and its fill: what it stored is never served."""
+def race(env: Env, stmt: Any, write: Write, when: str, operation: str, *, core: bool) -> None:
+    """Read, have a writer commit at that moment of the read, and read again."""
     rows, truth = (env.core_rows, env.core_truth) if core else (env.rows, env.truth)
     with env.elsewhere():
         pass
-    getattr(env.store, when)[operation].append(lambda: write(env))
+    traps: list[Callable[[], object]] = getattr(env.store, when)[operation]
+    traps.append(lambda: write(env))
     rows(stmt)
-    assert not getattr(env.store, when)[operation], "the race did not take place"
+    assert not traps, "the race did not take place"
     assert rows(stmt) == truth(stmt)
     assert rows(stmt) == truth(stmt)
+
+
+@pytest.mark.parametrize(("stmt", "write"), RACES)
+@pytest.mark.parametrize("core", [False, True], ids=["session", "connection"])
+def test_a_writer_commits_between_the_query_and_the_fill(env: Env, stmt: Any, write: Write, core: bool) -> None:
+    """A reader has loaded the old rows when a writer commits: what it stores afterwards is never served."""
+    race(env, stmt, write, "before", "put", core=core)
+
+
+@pytest.mark.parametrize(("when", "operation"), MOMENTS)
+@pytest.mark.parametrize("core", [False, True], ids=["session", "connection"])
+def test_a_writer_commits_at_another_moment_of_a_load(env: Env, when: str, operation: str, core: bool) -> None:
+    """Wherever else in the load it commits, the next reader is served what it wrote."""
+    race(env, NAMES, change_row, when, operation, core=core)
 
 
 @pytest.mark.parametrize(("stmt", "write"), RACES)

@@ -40,7 +40,9 @@ def test_driver_sql_is_seen(env: Env, sql: str) -> None:
 def test_text_with_many_parameters_is_seen(env: Env) -> None:
     """`executemany` of text."""
     with env.change_of(NAMES, BY_KEY), env.connect() as connection:
-        connection.execute(text("UPDATE products SET name = :n WHERE id = :i"), [{"i": 1, "n": "a"}, {"i": 2, "n": "b"}])
+        connection.execute(
+            text("UPDATE products SET name = :n WHERE id = :i"), [{"i": 1, "n": "a"}, {"i": 2, "n": "b"}]
+        )
         connection.commit()
 
 
@@ -99,9 +101,9 @@ def test_a_rollback_of_raw_writes(env: Env) -> None:
 
 def test_what_is_not_understood_ends_everything_and_warns(postgres_env: Env) -> None:
     """A statement whose effects nobody can tell ends the whole namespace."""
-    with postgres_env.change_of(NAMES), postgres_env.transaction() as session:
-        with pytest.warns(RowstampWarning, match="invalidates everything"):
-            session.execute(text("DO $$ BEGIN UPDATE products SET name = 'done'; END $$"))
+    warned = pytest.warns(RowstampWarning, match="invalidates everything")
+    with postgres_env.change_of(NAMES), warned, postgres_env.transaction() as session:
+        session.execute(text("DO $$ BEGIN UPDATE products SET name = 'done'; END $$"))
 
 
 def test_begin_and_commit_as_text(env: Env) -> None:
@@ -172,9 +174,9 @@ def test_truncate(postgres_env: Env) -> None:
 
 def test_truncate_cascade(postgres_env: Env) -> None:
     """TRUNCATE … CASCADE empties tables that it does not name; it ends everything, and says so."""
-    with postgres_env.change_of(everything(Review), everything(Note)), postgres_env.transaction() as session:
-        with pytest.warns(RowstampWarning, match="CASCADE"):
-            session.execute(text("TRUNCATE products CASCADE"))
+    warned = pytest.warns(RowstampWarning, match="CASCADE")
+    with postgres_env.change_of(everything(Review), everything(Note)), warned, postgres_env.transaction() as session:
+        session.execute(text("TRUNCATE products CASCADE"))
 
 
 def test_ids_and_strings_that_look_alike(env: Env) -> None:

@@ -8,10 +8,19 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import immediateload, joinedload, lazyload, raiseload, selectinload, subqueryload
 
-from tests.conformance.models import (
-    FREE_ID, Category, Note, Order, OrderItem, Product, Review, Tag, product, product_tags,
-)  # fmt: skip
 from rowstamp import cached
+from tests.conformance.models import (
+    FREE_ID,
+    Category,
+    Note,
+    Order,
+    OrderItem,
+    Product,
+    Review,
+    Tag,
+    product,
+    product_tags,
+)  # fmt: skip
 from tests.harness import Env, everything
 
 EAGER = [joinedload, selectinload, subqueryload, immediateload]
@@ -71,7 +80,7 @@ def test_a_many_to_one_lazy_load_follows(env: Env) -> None:
     def name() -> str | None:
         with env.session() as session:
             category = session.get_one(Product, 1).category
-            return category and category.name
+            return category.name if category else None
 
     assert [name(), name()] == ["books", "books"]
     with env.transaction() as session:
@@ -132,7 +141,12 @@ def test_an_orphan_is_deleted(env: Env) -> None:
 
 def test_database_cascade_of_an_orm_delete(env: Env) -> None:
     """Rows that ON DELETE CASCADE and SET NULL change are named by no statement, and seen."""
-    statements = [everything(Review), select(Review).where(Review.id == 3), everything(Note), select(Note).where(Note.id == 2)]
+    statements = [
+        everything(Review),
+        select(Review).where(Review.id == 3),
+        everything(Note),
+        select(Note).where(Note.id == 2),
+    ]
     with env.change_of(*statements), env.transaction() as session:
         session.delete(session.get_one(Product, 4))
 
@@ -159,7 +173,9 @@ def test_a_self_referential_tree_follows(env: Env) -> None:
 
     def tree() -> list[Any]:
         with env.session() as session:
-            return [(c.name, [(d.name, [e.name for e in d.children]) for d in c.children]) for c in session.scalars(stmt)]
+            return [
+                (c.name, [(d.name, [e.name for e in d.children]) for d in c.children]) for c in session.scalars(stmt)
+            ]
 
     assert [tree(), tree()] == [[("books", [("novels", [])]), ("games", [])]] * 2
     with env.transaction() as session:

@@ -94,13 +94,12 @@ def test_nested_in_each_other(env: Env, inner: bool, outer: bool) -> None:
 
 def test_on_a_connection(env: Env) -> None:
     """Savepoints of a Connection: the release publishes nothing, the outer commit does."""
-    with env.change_of(NAMES), env.connect() as connection:
-        with connection.begin() as outer:
-            connection.execute(update(Tag).where(Tag.id == 3).values(name="begun"))
-            with connection.begin_nested():
-                connection.execute(update(Product).where(Product.id == 1).values(name="mine"))
-            assert env.served(NAMES)
-            outer.commit()
+    with env.change_of(NAMES), env.connect() as connection, connection.begin() as outer:
+        connection.execute(update(Tag).where(Tag.id == 3).values(name="begun"))
+        with connection.begin_nested():
+            connection.execute(update(Product).where(Product.id == 1).values(name="mine"))
+        assert env.served(NAMES)
+        outer.commit()
 
 
 def test_own_writes_of_a_savepoint_are_seen_after_its_release(env: Env) -> None:

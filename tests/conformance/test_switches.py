@@ -1,5 +1,7 @@
 """Who is cached and who is not: options, policies, and the ways to turn the cache off."""
 
+from typing import Any
+
 from sqlalchemy import select, text, update
 
 from rowstamp import cached
@@ -150,9 +152,10 @@ def test_a_session_made_so(env: Env) -> None:
 
 def test_get_takes_the_option(env: Env) -> None:
     """`session.get(…, execution_options=…)` and `options=[cached()]` ask for one row."""
-    for how in ({"execution_options": {"rowstamp": cached()}}, {"options": [cached(ttl=9)]}):
+    ways: list[dict[str, Any]] = [{"execution_options": {"rowstamp": cached()}}, {"options": [cached(ttl=9)]}]
+    for how in ways:
         for expected in (1, 0):
             with env.session() as session, env.traffic() as traffic:
-                session.get_one(Product, 1, **how)  # type: ignore[arg-type]
+                session.get_one(Product, 1, **how)
             assert len(traffic) == expected
         env.cache.clear()

@@ -54,7 +54,7 @@ def test_a_store_is_a_url_or_a_store(store: Any) -> None:
 )
 def test_errors_survive_pickling(error: RowstampError) -> None:
     """They cross process boundaries with their words."""
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
 

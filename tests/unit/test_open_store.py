@@ -86,14 +86,9 @@ def test_a_memory_store_is_nowhere(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "redis://localhost",
-        "rediss://localhost",
-        "valkey://localhost",
-        "unix:///run/redis.sock",
-        "redis+sentinel://a,b/main",
         "redis+cluster://a",
         "lmdb:///var/cache/app",
-        "REDIS://localhost",
+        "LMDB:///var/cache/app",
     ],
 )
 def test_a_store_that_is_still_to_come_says_so(url: str) -> None:
@@ -132,7 +127,7 @@ def test_a_url_that_cannot_be_parsed_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://:hunter2@localhost", "redsi://:hunter2@localhost", "memory://u:hunter2@h", "redis://:hunter2@[::1"],
+    ["redis://:hunter2@localhost:99999", "redsi://:hunter2@localhost", "memory://u:hunter2@h", "redis://:hunter2@[::1"],
 )
 def test_no_message_repeats_a_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:

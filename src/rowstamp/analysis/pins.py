@@ -174,7 +174,7 @@ def _place(expression: Any, scope: _Scope) -> _Place | None:
 
 
 def _pin(place: _Place | None, value: Any, restricted: Iterable[FromClause], *, expanding: bool) -> None:
-    bind = value.element if isinstance(value, Grouping) else value
+    bind: object = value.element if value.__visit_name__ == "grouping" else value
     if place is None or place.element not in restricted or not _is_bind(bind):
         return
     if bind.expanding is not expanding or bind.isoutparam or not compares_alike(bind.type, place.column.type):

@@ -1,0 +1,93 @@
+"""Readers and writers while the store's server fails: nothing stale, no error, and the cache comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from rowstamp.errors import StoreError
+from rowstamp.stores._redis_talk import Health
+from rowstamp.stores.breaker import FAILURES
+from rowstamp.testing.servers import ValkeyServer
+from tests.faults.proxy import Proxy
+from tests.faults.shop import FAULTS, OPTIONS, AsyncShop, Fault, Shop, shop, under_load
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def open_shop(proxy: Proxy, database: str) -> Iterator[Shop]:
+    with shop(proxy.url(**OPTIONS), database) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_stale_and_nothing_is_raised_while_the_server_is(
+    open_shop: Shop, server: ValkeyServer, proxy: Proxy, fault: Fault
+) -> None:
+    under_load(open_shop, lambda: fault(server, proxy))
+    assert open_shop.recover() < 5
+    open_shop.write()
+    assert not open_shop.hits()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_nothing_is_stale_and_nothing_is_raised_in_tasks_while_the_server_is(
+    server: ValkeyServer, proxy: Proxy, database: str, fault: Fault
+) -> None:
+    async with AsyncShop(proxy.url(**OPTIONS), database) as opened:
+        await opened.under_load(lambda: fault(server, proxy))
+        await opened.recover()
+        await opened.write()
+        assert not await opened.hits()
+
+
+def test_a_commit_without_the_server_is_published_before_the_next_hit(open_shop: Shop, proxy: Proxy) -> None:
+    open_shop.recover()
+    proxy.refusing = True
+    proxy.cut()
+    open_shop.write()
+    open_shop.read()
+    proxy.refusing = False
+    open_shop.recover()
+    assert open_shop.read() == open_shop.committed == 1
+
+
+def test_a_server_that_is_down_at_the_start_is_found_later(server: ValkeyServer, proxy: Proxy, database: str) -> None:
+    proxy.refusing = True
+    with shop(proxy.url(**OPTIONS), database) as opened:
+        opened.write()
+        opened.read()
+        proxy.refusing = False
+        opened.recover()
+
+
+def test_while_the_breaker_is_open_reads_do_not_wait(
+    open_shop: Shop, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped server swallows what it is sent. A few reads find that out; later the probes do, in threads of their own."""
+    open_shop.recover()
+    waited: Counter[str] = Counter()
+    failed = Health.failed
+
+    def noted(self: Health, exc: BaseException) -> StoreError:
+        waited[threading.current_thread().name] += 1
+        return failed(self, exc)
+
+    monkeypatch.setattr(Health, "failed", noted)
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        end = time.monotonic() + 20
+        while waited["rowstamp-redis-probe"] < 2:
+            assert time.monotonic() < end, "nobody has tried the server again"
+            open_shop.read()
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert waited[threading.current_thread().name] == FAILURES
+    open_shop.recover()

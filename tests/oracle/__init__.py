@@ -1,0 +1,1 @@
+"""Random programs whose every cached read is compared with the uncached one."""

@@ -1,0 +1,176 @@
+"""Rules of the cache, each with a way to switch it off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.sql.elements import BooleanClauseList
+
+import rowstamp.analysis.pins
+import rowstamp.analysis.reads
+import rowstamp.analysis.writes
+import rowstamp.orm.shape
+import rowstamp.orm.transaction
+import rowstamp.orm.writes
+from rowstamp.core import Core
+from rowstamp.model import Dependency, Unknown
+from rowstamp.orm.transaction import TransactionState, state_of
+
+Patch = pytest.MonkeyPatch
+
+
+def _publish(patch: Patch, keep: Callable[[Dependency], bool]) -> None:
+    """Have commits publish only some of the effects."""
+    original = Core.commit
+
+    def commit(self: Core, effects: Iterable[Dependency], commit_database: Callable[[], Any], **options: Any) -> None:
+        original(self, [effect for effect in effects if keep(effect)], commit_database, **options)
+
+    patch.setattr(Core, "commit", commit)
+
+
+def no_table_stamp(patch: Patch) -> None:
+    _publish(patch, lambda effect: effect.kind != "table")
+
+
+def no_row_stamps(patch: Patch) -> None:
+    _publish(patch, lambda effect: not isinstance(effect.value, bytes))
+
+
+def no_unknown_rows_of_writes(patch: Patch) -> None:
+    _publish(patch, lambda effect: not isinstance(effect.value, Unknown))
+
+
+def nothing_published(patch: Patch) -> None:
+    _publish(patch, lambda _: False)
+
+
+def no_unknown_rows_of_reads(patch: Patch) -> None:
+    original: Any = vars(rowstamp.orm.shape)["dependencies"]
+
+    def dependencies(*args: Any, **kwargs: Any) -> list[Dependency]:
+        return [each for each in original(*args, **kwargs) if not isinstance(each.value, Unknown)]
+
+    patch.setattr(rowstamp.orm.shape, "dependencies", dependencies)
+
+
+def no_cascades(patch: Patch) -> None:
+    for module in (rowstamp.analysis.writes, rowstamp.orm.writes):
+        patch.setattr(module, "cascade_effects", lambda *_, **__: set[Dependency]())
+
+
+def no_keys_of_inserts(patch: Patch) -> None:
+    for module in (rowstamp.orm.transaction, rowstamp.orm.writes):
+        patch.setattr(module, "inserted_effects", lambda *_, **__: set[Dependency]())
+
+
+def keys_never_differ(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.writes, "keys_differ", lambda _: False)
+
+
+def no_text_writes(patch: Patch) -> None:
+    patch.setattr(rowstamp.orm.writes, "_text_effects", lambda *_: set[Dependency]())
+
+
+def changed_keys_stay(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.writes, "_changes_key", lambda *_: False)
+
+
+def upserts_insert_only(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.writes, "is_upsert", lambda _: False)
+
+
+def own_writes_unseen(patch: Patch) -> None:
+    patch.setattr(TransactionState, "meets", lambda *_: False)
+
+
+def undone_savepoints_clear(patch: Patch) -> None:
+    original: Any = DefaultDialect.do_rollback_to_savepoint
+
+    def undo(self: DefaultDialect, connection: Any, name: str) -> None:
+        original(self, connection, name)
+        state_of(connection.connection).ended()
+
+    patch.setattr(DefaultDialect, "do_rollback_to_savepoint", undo)
+
+
+def released_savepoints_clear(patch: Patch) -> None:
+    original: Any = DefaultDialect.do_release_savepoint
+
+    def release(self: DefaultDialect, connection: Any, name: str) -> None:
+        original(self, connection, name)
+        state_of(connection.connection).ended()
+
+    patch.setattr(DefaultDialect, "do_release_savepoint", release)
+
+
+def on_restricts_both_sides(patch: Patch) -> None:
+    pins: Any = rowstamp.analysis.pins
+    enter = pins._enter
+
+    def enter_join(join: Any, scope: Any) -> Any:
+        both = enter(join.left, scope) | enter(join.right, scope)
+        scope.conditions.extend((part, both) for part in pins._conjuncts(join.onclause))
+        return both
+
+    patch.setattr(pins, "_enter_join", enter_join)
+
+
+def or_counts_as_and(patch: Patch) -> None:
+    pins: Any = rowstamp.analysis.pins
+    original = pins._conjuncts
+
+    def conjuncts(condition: Any) -> Iterator[Any]:
+        for part in original(condition):
+            if isinstance(part, BooleanClauseList):
+                for each in part.clauses:
+                    yield from conjuncts(each)
+            else:
+                yield part
+
+    patch.setattr(pins, "_conjuncts", conjuncts)
+
+
+def first_of_a_list(patch: Patch) -> None:
+    original: Any = vars(rowstamp.analysis.reads)["bound_values"]
+    for module in (rowstamp.analysis.reads, rowstamp.analysis.writes):
+        patch.setattr(module, "bound_values", lambda value, *, expanding: original(value, expanding=expanding)[:1])
+
+
+def one_appearance_is_enough(patch: Patch) -> None:
+    original = rowstamp.analysis.reads._table_read
+
+    def table_read(table: Any, occurrences: Any, names: Any) -> Any:
+        return original(table, occurrences[:1], names)
+
+    patch.setattr(rowstamp.analysis.reads, "_table_read", table_read)
+
+
+def unseen_appearances_count_not(patch: Patch) -> None:
+    """A table that is rendered where no restriction was understood is taken for pinned."""
+    patch.setattr(rowstamp.analysis.reads, "Counter", lambda _: _Any())
+
+
+class _Any:
+    def __getitem__(self, key: object) -> object:
+        return _Equal()
+
+
+class _Equal:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+def fragments_read_nothing(patch: Patch) -> None:
+    def with_text(reads: Any, *_: Any) -> Any:
+        return rowstamp.analysis.reads.ReadAnalysis(reads, None, rowstamp.analysis.reads.Access.READS)
+
+    patch.setattr(rowstamp.analysis.reads, "_with_text", with_text)

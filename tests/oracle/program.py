@@ -1,0 +1,273 @@
+"""A program: a schema, a pool of reads, and steps, all drawn from one seed.
+
+Each step draws from a generator of its own, so that a program still means something when steps are left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Any, Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from rowstamp import Cache
+from tests.oracle.reads import Read, Reads
+from tests.oracle.schema import Schema, build, make_schema
+from tests.oracle.writes import Touched, Writes
+
+POOL: Final = 12
+"""Reads of a program's pool."""
+OWN: Final = 3
+"""Reads of the pool that a writing session executes itself after each write."""
+
+_ACTIONS: Final = {"write": 50, "alone": 18, "commit": 20, "rollback": 4, "savepoint": 7, "release": 5, "undo": 4}
+_numbers = count()
+
+
+class DifferenceError(AssertionError):
+    """A cached read returned something else than the database, or was not served although nothing concerned it."""
+
+
+@dataclass
+class Figures:
+    """What programs went through."""
+
+    programs: int = 0
+    steps: int = 0
+    compared: int = 0
+    own: int = 0
+    hits: int = 0
+    writes: Counter[str] = field(default_factory=Counter[str])
+    refused: Counter[str] = field(default_factory=Counter[str])
+    pinned: int = 0
+    needless: Counter[str] = field(default_factory=Counter[str])
+
+    def add(self, other: dict[str, Any]) -> None:
+        for name, value in other.items():
+            mine: Any = getattr(self, name)
+            if isinstance(mine, Counter):
+                mine.update(value)
+            else:
+                setattr(self, name, mine + value)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
+
+
+@dataclass
+class _Slot:
+    """A session that writes, and what it did."""
+
+    session: Session
+    done: list[tuple[str, Touched]] = field(default_factory=list[tuple[str, Touched]])
+
+
+class Program:
+    """One program on one database.
+
+    Args:
+        seed: decides everything.
+        engine: of an empty database, or of one with tables of other names.
+        figures: where it counts.
+        only: the kinds of reads and writes to draw, for programs that look for one thing; all if empty.
+    """
+
+    def __init__(self, seed: int, engine: Engine, figures: Figures, *, writes: Sequence[str] = ()) -> None:
+        rng = Random(f"schema {seed}")
+        self.seed = seed
+        self.engine = engine
+        self.figures = figures
+        self.only = writes
+        self.schema: Schema = make_schema(rng, f"{seed}_{next(_numbers)}")
+        with engine.begin() as connection:
+            build(self.schema, connection)
+        self.cache = Cache(namespace=f"oracle-{seed}")
+        self.cache.attach(engine)
+        for table in self.schema.tables:
+            self.cache.policy(table)
+        self.pool: list[Read] = Reads(self.schema, rng).pool(POOL)
+        self.slots: dict[int, _Slot] = {}
+        self.log: list[str] = []
+        self.committed: list[tuple[str, Touched]] = []
+        self.known: dict[int, Any] = {}
+
+    # --------------------------------------------------------------------------------------------------- running
+
+    def run(self, steps: Sequence[int]) -> None:
+        """Perform these steps.
+
+        Raises:
+            DifferenceError: a cached read differs.
+        """
+        self.figures.programs += 1
+        self.check()
+        for step in steps:
+            self.figures.steps += 1
+            self.step(Random(f"step {self.seed} {step}"), step)
+            self.check()
+
+    def close(self) -> None:
+        for slot in self.slots.values():
+            slot.session.close()
+        self.cache.close()
+        with self.engine.begin() as connection:
+            self.schema.metadata.drop_all(connection)
+        self.schema.close()
+
+    def step(self, rng: Random, number: int) -> None:
+        action = rng.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
+        name = 2 if action == "alone" else int(rng.random() < 0.12)
+        self.log.append(f"{number}: {action} in session {name}")
+        slot = self.slots.get(name)
+        if slot is None:
+            if action not in {"write", "alone", "savepoint"}:
+                action = "write"
+            slot = self.slots[name] = _Slot(Session(self.engine))
+        try:
+            self.act(action, slot, rng)
+        except (SQLAlchemyError, KeyError) as exc:  # KeyError: SQLAlchemy's own, for a row that text has changed
+            self.log[-1] += f" ✗ {type(exc).__name__}"
+            self.figures.refused[type(exc).__name__] += 1
+            self.end(name, slot, commit=False)
+        else:
+            if action in {"commit", "alone"}:
+                self.end(name, slot, commit=True)
+            elif action == "rollback":
+                self.end(name, slot, commit=False)
+
+    def end(self, name: int, slot: _Slot, *, commit: bool) -> None:
+        if not commit:
+            slot.session.rollback()
+        slot.session.close()
+        del self.slots[name]
+        if commit:
+            self.committed = slot.done
+
+    def act(self, action: str, slot: _Slot, rng: Random) -> None:
+        session = slot.session
+        nested = session.get_nested_transaction()
+        if action in {"write", "alone"}:
+            self.write(slot, rng)
+        elif action == "savepoint":
+            session.begin_nested()
+        elif action == "release" and nested is not None:
+            nested.commit()
+        elif action == "undo" and nested is not None:
+            nested.rollback()
+        elif action == "rollback":
+            session.rollback()
+        if action in {"commit", "alone"}:
+            session.commit()
+
+    def write(self, slot: _Slot, rng: Random) -> None:
+        draw = Writes(self.schema, rng)
+        name, perform = draw.draw(rng.choice(self.only) if self.only else None)
+        self.log[-1] += f": {name}"
+        slot.done.append((name, None))  # until it is known better
+        touched = perform(slot.session)
+        slot.session.flush()
+        slot.done[-1] = name, touched
+        self.figures.writes[name] += 1
+        self.check_own(slot.session, rng)
+
+    # -------------------------------------------------------------------------------------------------- checking
+
+    def check_own(self, session: Session, rng: Random) -> None:
+        """The writing session sees what it wrote."""
+        for read in rng.sample(self.pool, OWN):
+            session.expire_all()
+            got = read.run(session)
+            session.expire_all()
+            with self.cache.disabled():
+                want = read.run(session)
+            self.figures.own += 1
+            self.compare(read, got, want, "the writing session")
+
+    def check(self) -> None:
+        """Everybody else sees what is committed, and is served what no committed write concerned."""
+        for number, read in enumerate(self.pool):
+            before = self.cache.stats()
+            with Session(self.engine) as session:
+                got = read.run(session)
+            after = self.cache.stats()
+            with Session(self.engine) as session, self.cache.disabled():
+                want = read.run(session)
+            self.figures.compared += 1
+            self.compare(read, got, want, "another session")
+            served = after.misses == before.misses
+            self.figures.hits += served
+            if number in self.known:
+                self.judge(read, served=served, same=self.known[number] == got)
+            self.known[number] = got
+        self.committed = []
+
+    def compare(self, read: Read, got: Any, want: Any, who: str) -> None:
+        if got != want or repr(got) != repr(want):
+            raise DifferenceError(f"{read.name} in {who}\n  cached   {got}\n  database {want}\n{self.story()}")
+
+    def judge(self, read: Read, *, served: bool, same: bool) -> None:
+        """Count an entry that was made unusable although its result did not change."""
+        touched = [rows for _, rows in self.committed]
+        rows = frozenset[tuple[str, tuple[Any, ...]]]().union(*[each for each in touched if each is not None])
+        if read.pinned is not None and None not in touched and read.pinned.isdisjoint(rows):
+            self.figures.pinned += 1
+            if not served:
+                raise DifferenceError(
+                    f"{read.name} is pinned to {set(read.pinned)} and was not served after {self.committed}\n{self.story()}"
+                )
+        if not served and same:
+            cause = "+".join(sorted({name for name, _ in self.committed})) or "nothing"
+            self.figures.needless[
+                cause if len(self.committed) == 1 else "several writes" if self.committed else "nothing"
+            ] += 1
+
+    def story(self) -> str:
+        return "\n".join([f"schema: {self.schema.shown}", *self.log])
+
+
+@contextmanager
+def program(seed: int, engine: Engine, figures: Figures, writes: Sequence[str] = ()) -> Iterator[Program]:
+    made = Program(seed, engine, figures, writes=writes)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def shortened(seed: int, steps: Sequence[int], engine: Engine, writes: Sequence[str]) -> tuple[list[int], str]:
+    """Leave out steps of a failing program as long as it fails; return the rest, and how it fails."""
+    kept, message = list(steps), ""
+    for step in [None, *reversed(kept)]:
+        fewer = [each for each in kept if each != step]
+        try:
+            with program(seed, engine, Figures(), writes) as again:
+                again.run(fewer)
+        except DifferenceError as exc:
+            kept, message = fewer, str(exc)
+    return kept, message
+
+
+def explore(
+    seed: int, steps: int | Sequence[int], engine: Engine, figures: Figures, writes: Sequence[str] = ()
+) -> None:
+    """Run the program of a seed; a difference is reported with the shortest program that was found for it.
+
+    Raises:
+        DifferenceError: with a REPLAY line for `test_replay`.
+    """
+    numbers = range(steps) if isinstance(steps, int) else steps
+    try:
+        with program(seed, engine, figures, writes) as first:
+            first.run(numbers)
+    except DifferenceError as exc:
+        kept, message = shortened(seed, numbers, engine, writes)
+        where = engine.dialect.name
+        text = ",".join(map(str, kept))
+        raise DifferenceError(f"{message or exc}\nREPLAY={where}:{seed}:{text}") from None

@@ -1,0 +1,303 @@
+"""Random writes of every kind. Each says which rows it touches, if that follows from what it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, TypeAlias
+
+from sqlalchemy import Table, bindparam, column, delete, insert, select, table, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from tests.oracle.reads import LISTS_ARE_PINNED
+from tests.oracle.schema import DOMAIN, Schema
+
+Touched: TypeAlias = "frozenset[tuple[str, tuple[Any, ...]]] | None"
+"""Table and primary key of each touched row; `None` if there may be others."""
+Write: TypeAlias = Callable[[Session], Touched]
+
+
+class Writes:
+    """Draws writes of a schema.
+
+    Args:
+        schema: what is written to.
+        rng: decides.
+    """
+
+    def __init__(self, schema: Schema, rng: Random) -> None:
+        self.s = schema
+        self.rng = rng
+        self.names = [name.removeprefix("write_") for name in dir(self) if name.startswith("write_")]
+
+    def draw(self, only: str | None = None) -> tuple[str, Write]:
+        """Return a kind of write, and what does it."""
+        name = only or self.rng.choice(self.names)
+        return name, getattr(self, f"write_{name}")
+
+    # ---------------------------------------------------------------------------------------------- small parts
+
+    def number(self) -> int:
+        return self.rng.randint(1, DOMAIN)
+
+    def word(self) -> str:
+        return f"w{self.rng.randint(0, 99)}"
+
+    def a_key(self) -> Any:
+        return self.s.a_key(self.number())
+
+    def maybe_a(self) -> Any:
+        return self.rng.choice([None, self.a_key(), self.a_key()])
+
+    def one(self, session: Session, class_: Any) -> Any:
+        """Return one of the entities, if there is any."""
+        found: list[Any] = list(session.scalars(select(class_), execution_options={"rowstamp": False}))
+        found.sort(key=lambda each: repr([getattr(each, name) for name in ("id", "x", "y") if hasattr(each, name)]))
+        return self.rng.choice(found) if found else None
+
+    def row(self) -> tuple[Table, tuple[Any, ...], Any]:
+        """Return a table, a key of it, and the condition that names that row."""
+        target = self.rng.choice([self.s.a, self.s.b, self.s.c, self.s.p])
+        key = self.s.key(target, self.number(), self.rng.randint(1, 2))
+        columns = list(target.primary_key.columns)
+        return target, key, [column == value for column, value in zip(columns, key, strict=True)]
+
+    def data(self, target: Table) -> dict[str, Any]:
+        """Return a change of a column that is no key."""
+        if target is self.s.c:
+            return {"v": self.rng.randint(0, 99)}
+        return {"name": self.word()} if target in {self.s.a, self.s.p} else {"n": self.rng.randint(0, 9)}
+
+    def new_values(self, target: Table) -> dict[str, Any]:
+        key = self.s.key(target, self.number(), self.rng.randint(1, 2))
+        names = [column.name for column in target.primary_key.columns]
+        values = dict(zip(names, key, strict=True))
+        if target is self.s.b:
+            values["a_id"] = self.maybe_a()
+        if target is self.s.p:
+            values["kind"] = "p"
+        return values | self.data(target)
+
+    @staticmethod
+    def touched(target: Table, *keys: tuple[Any, ...]) -> Touched:
+        return frozenset((target.name, key) for key in keys)
+
+    # --------------------------------------------------------------------------------------------- unit of work
+
+    def write_attribute(self, session: Session) -> Touched:
+        target = self.rng.choice([self.s.a, self.s.b, self.s.c])
+        found = self.one(session, self.s.class_of(target))
+        if found is None:
+            return frozenset()
+        for name, value in self.data(target).items():
+            setattr(found, name, value)
+        key = tuple(getattr(found, column.name) for column in target.primary_key.columns)
+        session.flush()
+        return self.touched(target, key)
+
+    def write_add(self, session: Session) -> Touched:
+        target = self.rng.choice([self.s.a, self.s.b, self.s.c, self.s.p])
+        values = self.new_values(target)
+        kind = values.pop("kind", None)
+        made = self.s.class_of(target)()
+        for name, value in values.items():
+            setattr(made, name, value)
+        session.add(made)
+        session.flush()
+        key = tuple(values[column.name] for column in target.primary_key.columns)
+        return self.touched(target, key) if kind is None else None
+
+    def write_add_without_key(self, session: Session) -> Touched:
+        made = self.s.B()
+        made.code, made.a = self.word(), self.one(session, self.s.A)
+        session.add(made)
+        session.flush()
+        return None
+
+    def write_delete(self, session: Session) -> Touched:
+        found = self.one(session, self.rng.choice([self.s.A, self.s.B, self.s.C, self.s.P, self.s.E]))
+        if found is not None:
+            session.delete(found)
+        return None
+
+    def write_reference(self, session: Session) -> Touched:
+        b = self.one(session, self.s.B)
+        if b is not None:
+            b.a = self.rng.choice([None, self.one(session, self.s.A)])
+            b.parent = self.rng.choice([None, self.one(session, self.s.B)])
+        return None
+
+    def write_collection(self, session: Session) -> Touched:
+        a, b = self.one(session, self.s.A), self.one(session, self.s.B)
+        if a is None or b is None:
+            return None
+        name = self.rng.choice(["bs", "linked"])
+        collection = getattr(a, name)
+        if b in collection:
+            collection.remove(b)
+        elif self.rng.random() < 0.2:
+            setattr(a, name, [b])
+        else:
+            collection.append(b)
+        return None
+
+    def write_inherited(self, session: Session) -> Touched:
+        if self.rng.random() < 0.5:
+            made = self.s.E()
+            made.id, made.name, made.desk = self.number(), self.word(), self.word()
+            session.add(made)
+            return None
+        found = self.one(session, self.s.E)
+        if found is not None:
+            setattr(found, self.rng.choice(["name", "desk"]), self.word())
+        return None
+
+    def write_key_of_entity(self, session: Session) -> Touched:
+        found = self.one(session, self.rng.choice([self.s.B, self.s.C]))
+        if found is not None:
+            setattr(found, "id" if isinstance(found, self.s.B) else "x", self.number())
+        return None
+
+    # ----------------------------------------------------------------------------------------- statements
+
+    def write_update_row(self, session: Session) -> Touched:
+        target, key, condition = self.row()
+        where: Any = session if self.rng.random() < 0.5 else session.connection()
+        where.execute(update(target).where(*condition).values(**self.data(target)))
+        return self.touched(target, key)
+
+    def write_update_entity_row(self, session: Session) -> Touched:
+        target, key, condition = self.row()
+        if target is self.s.p:
+            return frozenset()
+        session.execute(update(self.s.class_of(target)).where(*condition).values(**self.data(target)))
+        return self.touched(target, key)
+
+    def write_update_many_rows(self, session: Session) -> Touched:
+        b, numbers = self.s.b, sorted({self.number(), self.number()})
+        statement = update(b).where(b.c.id == bindparam("which")).values(n=bindparam("count"))
+        session.connection().execute(statement, [{"which": each, "count": self.number()} for each in numbers])
+        return self.touched(b, *[(each,) for each in numbers])
+
+    def write_bulk_update_by_key(self, session: Session) -> Touched:
+        numbers = sorted({self.number(), self.number()})
+        session.execute(update(self.s.B), [{"id": each, "n": self.number()} for each in numbers])
+        return self.touched(self.s.b, *[(each,) for each in numbers])
+
+    def write_update_in(self, session: Session) -> Touched:
+        a, keys = self.s.a, [self.a_key(), self.a_key()]
+        session.execute(update(a).where(a.c.id.in_(keys)).values(name=self.word()))
+        return self.touched(a, *[(key,) for key in keys]) if LISTS_ARE_PINNED else None
+
+    def write_update_some(self, session: Session) -> Touched:
+        target = self.rng.choice([self.s.a, self.s.b, self.s.c])
+        other = next(each for each in target.c if not each.primary_key and each.name != "a_id")
+        session.execute(update(self.s.class_of(target)).where(other.is_not(None)).values(**self.data(target)))
+        return None
+
+    def write_update_from(self, session: Session) -> Touched:
+        a, b = self.s.a, self.s.b
+        session.execute(update(a).where(a.c.id == b.c.a_id, b.c.id == self.number()).values(name=self.word()))
+        return None
+
+    def write_change_key(self, session: Session) -> Touched:
+        a, b = self.s.a, self.s.b
+        if self.rng.random() < 0.5:
+            session.execute(update(a).where(a.c.id == self.a_key()).values(id=self.a_key()))
+        else:
+            session.execute(update(b).where(b.c.id == self.number()).values(id=self.number(), a_id=self.maybe_a()))
+        return None
+
+    def write_insert_row(self, session: Session) -> Touched:
+        target = self.rng.choice([self.s.a, self.s.b, self.s.c, self.s.p])
+        values = self.new_values(target)
+        where: Any = session if self.rng.random() < 0.5 else session.connection()
+        where.execute(insert(target).values(**values))
+        return self.touched(target, tuple(values[column.name] for column in target.primary_key.columns))
+
+    def write_insert_many(self, session: Session) -> Touched:
+        target = self.rng.choice([self.s.a, self.s.b])
+        values = [self.new_values(target) for _ in range(2)]
+        session.execute(insert(self.rng.choice([target, self.s.class_of(target)])), values)
+        return None
+
+    def write_insert_several_values(self, session: Session) -> Touched:
+        session.execute(insert(self.s.a).values([self.new_values(self.s.a) for _ in range(2)]))
+        return None
+
+    def write_insert_from_select(self, session: Session) -> Touched:
+        b, p = self.s.b, self.s.p
+        source = select(b.c.id + self.rng.randint(0, 3), b.c.code, text("'p'")).where(b.c.id == self.number())
+        session.execute(insert(p).from_select(["id", "name", "kind"], source))
+        return None
+
+    def write_upsert(self, session: Session) -> Touched:
+        make: Any = (sqlite if session.connection().dialect.name == "sqlite" else postgresql).insert
+        values = self.new_values(self.s.b) | {"code": f"c{self.number()}"}
+        statement = make(self.s.b).values(**values)
+        on = [self.rng.choice(["id", "code"])]
+        if self.rng.random() < 0.3:
+            statement = statement.on_conflict_do_nothing(index_elements=on)
+        else:
+            statement = statement.on_conflict_do_update(
+                index_elements=on, set_={"n": self.number(), "a_id": self.maybe_a()}
+            )
+        session.execute(statement)
+        return None
+
+    def write_link(self, session: Session) -> Touched:
+        ab, values = self.s.ab, {"a_id": self.a_key(), "b_id": self.number()}
+        if self.rng.random() < 0.5:
+            session.execute(insert(ab).values(**values))
+        else:
+            session.execute(delete(ab).where(ab.c.b_id == values["b_id"]))
+        return None
+
+    def write_delete_row(self, session: Session) -> Touched:
+        target, _, condition = self.row()
+        session.execute(delete(target).where(*condition))
+        return None
+
+    def write_delete_leaf(self, session: Session) -> Touched:
+        c, key = self.s.c, self.s.c_key(self.number(), self.rng.randint(1, 2))
+        session.execute(delete(self.s.C).where(c.c.x == key[0], c.c.y == key[1]))
+        return self.touched(c, key)
+
+    def write_delete_some(self, session: Session) -> Touched:
+        b = self.s.b
+        session.execute(delete(self.s.B).where(b.c.a_id == self.a_key()))
+        return None
+
+    def write_delete_all(self, session: Session) -> Touched:
+        if self.rng.random() < 0.3:
+            session.execute(delete(self.rng.choice([self.s.ab, self.s.c, self.s.e, self.s.b])))
+        return None
+
+    def write_lightweight(self, session: Session) -> Touched:
+        light = table(self.s.b.name, column("id"), column("n"))
+        session.execute(update(light).where(light.c.id == self.number()).values(n=self.number()))
+        return None
+
+    # --------------------------------------------------------------------------------------------------- raw SQL
+
+    def write_text(self, session: Session) -> Touched:
+        choices: list[tuple[str, dict[str, Any]]] = [
+            (f"UPDATE {self.s.b.name} SET n = n + 1 WHERE id = :id", {"id": self.number()}),
+            (f"DELETE FROM {self.s.b.name} WHERE id = :id", {"id": self.number()}),
+            (f"/* app */ UPDATE {self.s.a.name} SET name = :name", {"name": self.word()}),
+            (f"INSERT INTO {self.s.b.name} (id, code) VALUES (:id, :code)", {"id": self.number(), "code": self.word()}),
+        ]  # fmt: skip
+        statement, values = self.rng.choice(choices)
+        session.execute(text(statement), values)
+        return None
+
+    def write_driver(self, session: Session) -> Touched:
+        sql = self.rng.choice([
+            f"UPDATE {self.s.c.name} SET v = v + 1",
+            f"DELETE FROM {self.s.c.name} WHERE b_id = {self.number()}",
+            f"-- app\nDELETE FROM {self.s.a.name} WHERE name = '{self.word()}'",
+            f"UPDATE {self.s.b.name} SET id = id + 1 WHERE id = {self.number()}",
+        ])  # fmt: skip
+        session.connection().exec_driver_sql(sql)
+        return None

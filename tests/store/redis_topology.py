@@ -1,0 +1,98 @@
+"""A primary, two replicas and three sentinels, started privately."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from rowstamp.testing.servers import ValkeyServer, free_port
+
+SERVICE = "main"
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that other processes do."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)
+
+
+class SentinelServer(ValkeyServer):
+    """A Sentinel that watches one primary."""
+
+    name = "sentinel"
+
+    def __init__(self, primary: int) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def prepare(self) -> None:
+        self.port = free_port()
+        (self.directory / "sentinel.conf").write_text(
+            f"bind 127.0.0.1\nport {self.port}\ndir {self.directory}\n"
+            f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary} 2\n"
+            f"sentinel down-after-milliseconds {SERVICE} 500\n"
+            f"sentinel failover-timeout {SERVICE} 3000\n"
+        )
+
+    def command(self) -> Sequence[str]:
+        return [str(self._program), str(self.directory / "sentinel.conf"), "--sentinel"]
+
+    def is_ready(self) -> bool:
+        with socket.socket() as connection, contextlib.suppress(OSError):
+            connection.settimeout(1.0)
+            connection.connect(("127.0.0.1", self.port))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+        return False
+
+
+def ask(port: int, *words: str) -> Any:
+    with redis.Redis(port=port, decode_responses=True, protocol=2) as client:
+        untyped: Any = client
+        return untyped.execute_command(*words)
+
+
+@dataclass
+class Watched:
+    """Three servers, of which one is the primary, and three sentinels."""
+
+    servers: list[ValkeyServer]
+    sentinels: list[SentinelServer]
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{','.join(f'127.0.0.1:{each.port}' for each in self.sentinels)}/{SERVICE}"
+
+    def primary(self) -> ValkeyServer:
+        """Whom every sentinel names."""
+        (port,) = {int(ask(each.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1]) for each in self.sentinels}
+        return next(server for server in self.servers if server.port == port)
+
+    def settled(self) -> bool:
+        """Whether every sentinel knows of every replica and every other sentinel."""
+        flat = [ask(each.port, "SENTINEL", "MASTER", SERVICE) for each in self.sentinels]
+        masters = [dict(zip(each[::2], each[1::2], strict=True)) for each in flat]
+        return all(
+            (int(master["num-slaves"]), int(master["num-other-sentinels"])) == (2, 2) and master["flags"] == "master"
+            for master in masters
+        )
+
+
+@contextlib.contextmanager
+def watched() -> Generator[Watched]:
+    with contextlib.ExitStack() as stack:
+        primary, *replicas = servers = [stack.enter_context(ValkeyServer()) for _ in range(3)]
+        for replica in replicas:
+            ask(replica.port, "REPLICAOF", "127.0.0.1", str(primary.port))
+        sentinels = [stack.enter_context(SentinelServer(primary.port)) for _ in range(3)]
+        found = Watched(servers, sentinels)
+        until(found.settled)
+        yield found

@@ -1,0 +1,219 @@
+"""`@cache.query`: nested calls, tags, keys, methods, and mistakes."""
+
+# Data of every kind, and lambdas in tables: their types are what the tests are about.
+# pyright: reportUnknownLambdaType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from rowstamp import Cache, ConfigurationError, UnsupportedArgument
+from rowstamp.stores.memory import MemoryStore
+from tests.unit.query_models import Product, Runs
+
+
+def test_what_an_inner_function_read_ends_the_outer_result_too(engine: Engine, cache: Cache, runs: Runs) -> None:
+    @cache.query(tags=["inner"])
+    def inner(session: Session, category_id: int) -> int:
+        runs.number += 1
+        return session.scalar(select(func.count(Product.id)).where(Product.category_id == category_id)) or 0
+
+    @cache.query()
+    def outer(session: Session) -> int:
+        runs.number += 10
+        return inner(session, 7) + inner(session, 8)
+
+    with Session(engine) as session:
+        inner(session, 7)
+    assert runs.since() == 1
+    with Session(engine) as session:
+        assert outer(session) == outer(session) == 3
+    assert runs.since() == 11
+    with Session(engine) as session:
+        session.add(Product(id=9, name="new", category_id=7))
+        session.commit()
+        assert outer(session) == 4
+    assert runs.since() == 12
+    cache.invalidate(tags=["inner"])
+    with Session(engine) as session:
+        assert outer(session) == 4
+    assert runs.since() == 12
+
+
+# ----------------------------------------------------------------------------------- tags, keys, invalidation
+
+
+def test_tags_of_the_arguments_end_their_results_only(engine: Engine, cache: Cache, runs: Runs) -> None:
+    @cache.query(tags=lambda category_id: [f"category:{category_id}"])
+    def constant(category_id: int) -> int:
+        runs.number += 1
+        return category_id
+
+    assert [constant(7), constant(8)] == [7, 8]
+    runs.since()
+    cache.invalidate(tags=["category:7"])
+    assert [constant(7), constant(8)] == [7, 8]
+    assert runs.since() == 1
+    constant.invalidate(category_id=8)
+    assert [constant(7), constant(8)] == [7, 8]
+    assert runs.since() == 1
+    constant.invalidate_all()
+    assert [constant(7), constant(8)] == [7, 8]
+    assert runs.since() == 2
+
+
+def test_a_result_can_be_named_without_its_session(engine: Engine, stats_of: Any, runs: Runs) -> None:
+    with Session(engine) as session:
+        stats_of(session, 7)
+        key = stats_of.key(session, 7)
+        assert key == stats_of.key(7) == stats_of.key(category_id=7) != stats_of.key(8)
+        stats_of.invalidate(category_id=7)
+        stats_of(session, 7)
+        stats_of.invalidate(7)
+        stats_of(session, 7)
+        stats_of.invalidate(session, 7)
+        stats_of(session, 7)
+        assert runs.since() == 4
+        stats_of.uncached(session, 7)
+        stats_of.refresh(session, 7)
+        assert runs.since() == 2
+        stats_of(session, 7)
+        assert runs.since() == 0
+    with pytest.raises(TypeError, match="'category_id' is missing"):
+        stats_of.key()
+
+
+def test_a_version_makes_another_key(cache: Cache) -> None:
+    def one() -> int:
+        return 1
+
+    assert cache.query()(one).key() == cache.query()(one).key() != cache.query(key_version=2)(one).key()
+
+
+def test_ttl_empty_ends_empty_results_sooner(tmp_path: Path) -> None:
+    from rowstamp.testing import FakeClock
+
+    clock = FakeClock()
+    cache = Cache(MemoryStore(clock=clock))
+    found: list[int] = []
+
+    @cache.query(ttl=60, ttl_empty=5)
+    def run() -> list[int]:
+        return list(found)
+
+    assert run() == []
+    found.append(1)
+    assert run() == []
+    clock.advance(6)
+    assert run() == [1]
+    found.append(2)
+    clock.advance(6)
+    assert run() == [1]
+    clock.advance(60)
+    assert run() == [1, 2]
+    cache.close()
+
+
+def test_methods_leave_self_out_and_use_its_session(engine: Engine, cache: Cache, runs: Runs) -> None:
+    class Shop:
+        bonus = 0
+
+        def __init__(self, session: Session) -> None:
+            self.session = session
+
+        @cache.query()
+        def count(self, category_id: int) -> int:
+            runs.number += 1
+            found = self.session.scalar(select(func.count(Product.id)).where(Product.category_id == category_id))
+            return self.bonus + (found or 0)
+
+        @classmethod
+        @cache.query()
+        def named(cls, name: str) -> str:
+            runs.number += 1
+            return f"{cls.__name__} {name}"
+
+        @staticmethod
+        @cache.query()
+        def doubled(number: int) -> int:
+            runs.number += 1
+            return 2 * number
+
+    class Generous(Shop):
+        bonus = 100
+
+    for _ in range(2):
+        with Session(engine) as session:
+            assert (Shop(session).count(7), Generous(session).count(7)) == (2, 102)
+            assert (cast("Any", Shop).named("a"), cast("Any", Generous).named("a")) == ("Shop a", "Generous a")
+            assert (Shop.doubled(2), cast("Any", Shop(session)).doubled(2)) == (4, 4)
+    assert runs.since() == 5
+    with Session(engine) as session:
+        session.add(Product(id=9, name="new", category_id=7))
+        assert Shop(session).count(7) == 3
+        session.rollback()
+        assert Shop(session).count(7) == 2
+    assert runs.since() == 1
+    Shop.count.invalidate(7)
+    with Session(engine) as session:
+        Shop(session).count(7)
+        assert runs.since() == 1
+        Shop(session).count.invalidate(7)
+        Shop(session).count(7)
+        assert runs.since() == 1
+
+
+def test_an_argument_that_cannot_be_part_of_a_key_is_named(cache: Cache) -> None:
+    @cache.query()
+    def run(number: int, callback: object) -> int:
+        return number
+
+    with pytest.raises(UnsupportedArgument, match=r"run: the argument callback=<function .*ignore=\['callback'\]"):
+        run(1, lambda: 1)
+    with pytest.raises(TypeError):
+        run(1)  # type: ignore[call-arg]
+
+    @cache.query(ignore=["callback"])
+    def ignoring(number: int, callback: object) -> int:
+        return number
+
+    assert ignoring(1, lambda: 1) == 1
+
+
+def test_mistakes_are_told_at_decoration(cache: Cache) -> None:
+    def generator() -> Iterator[int]:
+        yield 1
+
+    async def coroutine() -> int:
+        return 1
+
+    def plain(number: int) -> int:
+        return number
+
+    for function, message in ((generator, "generator"), (coroutine, "needs AsyncCache"), (Session, "parentheses")):
+        with pytest.raises(ConfigurationError, match=message):
+            cache.query()(function)
+    with pytest.raises(ConfigurationError, match="names 'session', which is no parameter: it has number"):
+        cache.query(ignore=["session"])(plain)
+    with pytest.raises(ConfigurationError, match="names 'size', which is no parameter"):
+        cache.query(tags=lambda size: [size])(plain)
+    for options in ({"ttl": 0}, {"ttl_empty": -1}, {"tags": "home"}, {"jitter": 1}, {"ignore": "number"}):
+        with pytest.raises(ConfigurationError):
+            cast("Any", cache).query(**options)
+
+
+def test_disabled_runs_the_function(engine: Engine, cache: Cache, stats_of: Any, runs: Runs) -> None:
+    with Session(engine) as session, cache.disabled():
+        stats_of(session, 7)
+        stats_of(session, 7)
+    assert runs.since() == 2
+    with Session(engine, info={"rowstamp": False}) as session:
+        stats_of(session, 7)
+        stats_of(session, 7)
+    assert runs.since() == 2
