@@ -1,5 +1,6 @@
 pytest_plugins = [
     "tests.model.figures",
+    "tests.oracle.figures",
     "tests.servers.mariadb",
     "tests.servers.postgres",
     "tests.servers.redis",

@@ -143,6 +143,8 @@ def is_custom_construct(element: Any) -> bool:
 
 def is_user_select(statement: Any) -> bool:
     """Return whether a statement may return rows without being DML or DDL (select, union, text)."""
+    if not hasattr(statement, "_compile_w_cache"):
+        return False  # a sequence or another default, which connections execute too
     return not (getattr(statement, "is_dml", False) or getattr(statement, "is_ddl", False))
 
 
@@ -246,8 +248,37 @@ def load_options(options: Mapping[str, Any]) -> Any:
     return options.get("_sa_orm_load_options")
 
 
-def may_rewrite(engine: Engine) -> bool:
-    """Return whether a ``retval=True`` listener of the engine may change statements before they are sent.
+def parameter_values(context: Any) -> list[Mapping[str, Any]]:
+    """Return the parameters of an execution by name, before the driver's processing; of ``IN`` the whole list.
+
+    SQLAlchemy replaces a list's parameter by one for each value when it renders them.
+    """
+    expansions = getattr(context, "_expanded_parameters", None)
+    sets: list[Mapping[str, Any]] = context.compiled_parameters
+    if not expansions:
+        return sets
+    return [
+        {**values, **{name: [values.get(each) for each in names] for name, names in expansions.items()}}
+        for values in sets
+    ]
+
+
+def watches_beginnings(session: Session, engine: Engine, own: Callable[..., Any]) -> bool:
+    """Return whether somebody is told when a session or connection begins, and may give it a state of its own then.
+
+    Args:
+        session: the session.
+        engine: the engine.
+        own: the one listener that is known to do no such thing.
+    """
+    if any(listener is not own for listener in session.dispatch.after_begin):
+        return True
+    events = ("begin", "engine_connect", "set_connection_execution_options")
+    return any(len(getattr(engine.dispatch, name)) > 0 for name in events)
+
+
+def may_rewrite(target: Engine | Connection) -> bool:
+    """Return whether a ``retval=True`` listener may change statements before they are sent.
 
     Listeners that only watch are wrapped by SQLAlchemy in functions of known names.
     """
@@ -255,7 +286,7 @@ def may_rewrite(engine: Engine) -> bool:
         ("before_execute", "wrap_before_execute"),
         ("before_cursor_execute", "wrap_before_cursor_execute"),
     ):
-        for listener in getattr(engine.dispatch, event):
+        for listener in getattr(target.dispatch, event):
             code = getattr(listener, "__code__", None)
             if getattr(code, "co_name", "") != wrapper:
                 return True
@@ -314,18 +345,23 @@ def begin_session(session: Session) -> bool:
 def session_connection(session: Session, engine: Engine) -> Connection | None:
     """Return the connection the session's transaction already uses for an engine."""
     transaction = session._transaction
-    if transaction is None:
-        return None
-    found = transaction._connections.get(engine)
-    return found[0] if found is not None else None
+    while transaction is not None:
+        found = transaction._connections.get(engine)
+        if found is not None:
+            return found[0]
+        # A savepoint's or a flush's transaction gets its connections from the one around it, when it needs them.
+        transaction = transaction._parent
+    return None
 
 
 def session_connections(session: Session) -> list[Connection]:
-    """Return the connections the session's transaction has begun."""
+    """Return the connections the session's transaction has begun, or those around a savepoint of it."""
+    found: dict[Connection, None] = {}
     transaction = session._transaction
-    if transaction is None:
-        return []
-    return list(dict.fromkeys(each[0] for each in transaction._connections.values()))
+    while transaction is not None:
+        found.update((each[0], None) for each in transaction._connections.values())
+        transaction = transaction._parent
+    return list(found)
 
 
 ConnectionForBind = Callable[..., Connection]

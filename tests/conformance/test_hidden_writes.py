@@ -248,7 +248,7 @@ def test_a_fragment_that_names_a_table_of_another_schema(env: Env, tmp_path: Any
             session.execute(text("CREATE SCHEMA aux"))
     create(env, metadata, (here, [{"id": 1}]), (there, [{"id": 1}]))
     by_text = select(here).where(text("id IN (SELECT id FROM aux.parcels)"))
-    by_literal = select(here.c.id, literal_column("(SELECT count(*) FROM aux.parcels)"))
+    by_literal = select(here.c.id, literal_column("(SELECT count(*) FROM aux.parcels)", Integer))
     with env.change_of(by_text, by_literal), env.transaction() as session:
         session.execute(delete(there))
 

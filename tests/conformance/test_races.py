@@ -1,6 +1,7 @@
 """Writers that commit at the worst moment, put there on purpose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ RACES = [
     pytest.param(RAW, change_row, id="text"),
 ]
 MOMENTS = [
+    pytest.param("before", "put", id="just before the fill"),
     pytest.param("after", "put", id="after the fill"),
     pytest.param("after", "mint", id="before the query"),
     pytest.param("before", "mint", id="before the stamps are made"),
@@ -54,42 +56,70 @@ MOMENTS = [
 Write = Callable[[Env], None]
 
 
-def race(env: Env, stmt: Any, write: Write, when: str, operation: str, *, core: bool) -> None:
-    """Read, have a writer commit at that moment of the read, and read again."""
+@contextmanager
+def once_loaded(env: Env, action: Callable[[], None]) -> Generator[None]:
+    """Call a function after the next statement of the engine has been executed, before anybody has its rows."""
+    dialect: Any = env.engine.dialect
+    original, waiting = dialect.do_execute, [action]
+
+    def do_execute(*args: Any) -> None:
+        original(*args)
+        if waiting:
+            waiting.pop()()
+
+    dialect.do_execute = do_execute
+    try:
+        yield
+    finally:
+        del dialect.do_execute
+    assert not waiting, "the race did not take place"
+
+
+def race(env: Env, stmt: Any, *, core: bool) -> None:
+    """Read while somebody interferes, and read again."""
     rows, truth = (env.core_rows, env.core_truth) if core else (env.rows, env.truth)
+    rows(stmt)
+    assert rows(stmt) == truth(stmt)
+    assert rows(stmt) == truth(stmt)
+
+
+def prepare(env: Env) -> None:
+    """Let SQLite's readers and writers work at the same time, and connect the writer before the race begins."""
+    if env.dialect == "sqlite":
+        with env.behind() as session:
+            session.connection().exec_driver_sql("PRAGMA journal_mode=WAL")
     with env.elsewhere():
         pass
-    traps: list[Callable[[], object]] = getattr(env.store, when)[operation]
-    traps.append(lambda: write(env))
-    rows(stmt)
-    assert not traps, "the race did not take place"
-    assert rows(stmt) == truth(stmt)
-    assert rows(stmt) == truth(stmt)
 
 
 @pytest.mark.parametrize(("stmt", "write"), RACES)
 @pytest.mark.parametrize("core", [False, True], ids=["session", "connection"])
 def test_a_writer_commits_between_the_query_and_the_fill(env: Env, stmt: Any, write: Write, core: bool) -> None:
     """A reader has loaded the old rows when a writer commits: what it stores afterwards is never served."""
-    race(env, stmt, write, "before", "put", core=core)
+    prepare(env)
+    with once_loaded(env, lambda: write(env)):
+        race(env, stmt, core=core)
 
 
 @pytest.mark.parametrize(("when", "operation"), MOMENTS)
 @pytest.mark.parametrize("core", [False, True], ids=["session", "connection"])
 def test_a_writer_commits_at_another_moment_of_a_load(env: Env, when: str, operation: str, core: bool) -> None:
     """Wherever else in the load it commits, the next reader is served what it wrote."""
-    race(env, NAMES, change_row, when, operation, core=core)
+    prepare(env)
+    traps: list[Callable[[], object]] = getattr(env.store, when)[operation]
+    traps.append(lambda: change_row(env))
+    race(env, NAMES, core=core)
+    assert not traps, "the race did not take place"
 
 
 @pytest.mark.parametrize(("stmt", "write"), RACES)
 def test_a_writer_commits_during_a_reload(env: Env, stmt: Any, write: Write) -> None:
     """The same with stamps that are there already, and an entry to be overwritten."""
+    prepare(env)
     env.warm(stmt)
     env.cache.invalidate(Product)
-    env.store.before["put"].append(lambda: write(env))
-    env.rows(stmt)
-    assert not env.store.before["put"]
-    assert env.rows(stmt) == env.truth(stmt)
+    with once_loaded(env, lambda: write(env)):
+        race(env, stmt, core=False)
 
 
 @pytest.mark.parametrize("stmt", [NAMES, ROW, RAW])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.servers.support import Databases
 
 
 @contextmanager
-def sqlite_engine(path: Path) -> Iterator[Engine]:
+def sqlite_engine(path: Path) -> Generator[Engine]:
     """An engine on a new file; a locked write fails at once."""
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0})
 
@@ -29,7 +29,7 @@ def sqlite_engine(path: Path) -> Iterator[Engine]:
 
 
 @contextmanager
-def postgres_engine(databases: Databases) -> Iterator[Engine]:
+def postgres_engine(databases: Databases) -> Generator[Engine]:
     """An engine on a new database; a locked write fails after a moment."""
     with databases.fresh() as database:
         engine = create_engine(database.url("psycopg"), connect_args={"options": "-c lock_timeout=20"})

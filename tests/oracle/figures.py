@@ -26,8 +26,10 @@ def figures(record_property: Callable[[str, object], None]) -> Iterator[Figures]
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     total = Figures()
-    for outcome in ("passed", "failed"):
-        for test in terminalreporter.stats.get(outcome, ()):
+    for tests in terminalreporter.stats.values():
+        for test in tests:
+            if getattr(test, "when", "") != "teardown":  # what the fixture records last is in the report of its end
+                continue
             for name, value in getattr(test, "user_properties", ()):
                 if name == NAME:
                     part: dict[str, Any] = json.loads(str(value))

@@ -134,12 +134,6 @@ def or_counts_as_and(patch: Patch) -> None:
     patch.setattr(pins, "_conjuncts", conjuncts)
 
 
-def first_of_a_list(patch: Patch) -> None:
-    original: Any = vars(rowstamp.analysis.reads)["bound_values"]
-    for module in (rowstamp.analysis.reads, rowstamp.analysis.writes):
-        patch.setattr(module, "bound_values", lambda value, *, expanding: original(value, expanding=expanding)[:1])
-
-
 def one_appearance_is_enough(patch: Patch) -> None:
     original = rowstamp.analysis.reads._table_read
 
@@ -147,26 +141,6 @@ def one_appearance_is_enough(patch: Patch) -> None:
         return original(table, occurrences[:1], names)
 
     patch.setattr(rowstamp.analysis.reads, "_table_read", table_read)
-
-
-def unseen_appearances_count_not(patch: Patch) -> None:
-    """A table that is rendered where no restriction was understood is taken for pinned."""
-    patch.setattr(rowstamp.analysis.reads, "Counter", lambda _: _Any())
-
-
-class _Any:
-    def __getitem__(self, key: object) -> object:
-        return _Equal()
-
-
-class _Equal:
-    __hash__ = None  # type: ignore[assignment]
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __ne__(self, other: object) -> bool:
-        return False
 
 
 def fragments_read_nothing(patch: Patch) -> None:

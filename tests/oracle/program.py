@@ -6,7 +6,7 @@ Each step draws from a generator of its own, so that a program still means somet
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -76,10 +76,13 @@ class Program:
         seed: decides everything.
         engine: of an empty database, or of one with tables of other names.
         figures: where it counts.
-        only: the kinds of reads and writes to draw, for programs that look for one thing; all if empty.
+        writes: the kinds of writes to draw, for programs that look for one thing; all if empty.
+        reads: the shape of all reads; any if empty.
     """
 
-    def __init__(self, seed: int, engine: Engine, figures: Figures, *, writes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, seed: int, engine: Engine, figures: Figures, *, writes: Sequence[str] = (), reads: str = ""
+    ) -> None:
         rng = Random(f"schema {seed}")
         self.seed = seed
         self.engine = engine
@@ -92,7 +95,7 @@ class Program:
         self.cache.attach(engine)
         for table in self.schema.tables:
             self.cache.policy(table)
-        self.pool: list[Read] = Reads(self.schema, rng).pool(POOL)
+        self.pool: list[Read] = Reads(self.schema, rng).pool(POOL, reads)
         self.slots: dict[int, _Slot] = {}
         self.log: list[str] = []
         self.committed: list[tuple[str, Touched]] = []
@@ -136,6 +139,9 @@ class Program:
             self.log[-1] += f" ✗ {type(exc).__name__}"
             self.figures.refused[type(exc).__name__] += 1
             self.end(name, slot, commit=False)
+            if action in {"commit", "alone"}:
+                # A COMMIT that fails releases its holds: what it touched is unusable, whatever became of it.
+                self.committed = [("refused", None)]
         else:
             if action in {"commit", "alone"}:
                 self.end(name, slot, commit=True)
@@ -233,8 +239,10 @@ class Program:
 
 
 @contextmanager
-def program(seed: int, engine: Engine, figures: Figures, writes: Sequence[str] = ()) -> Iterator[Program]:
-    made = Program(seed, engine, figures, writes=writes)
+def program(
+    seed: int, engine: Engine, figures: Figures, writes: Sequence[str] = (), reads: str = ""
+) -> Generator[Program]:
+    made = Program(seed, engine, figures, writes=writes, reads=reads)
     try:
         yield made
     finally:

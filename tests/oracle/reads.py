@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import Table, and_, bindparam, exists, func, literal_column, or_, select, text, tuple_, union, union_all
+from sqlalchemy import (
+    Integer,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+    union,
+    union_all,
+)
 from sqlalchemy.orm import Session, aliased, immediateload, joinedload, selectinload, subqueryload
 
 from rowstamp import cached
@@ -37,10 +51,11 @@ class Read:
 
 def typed(value: Any) -> Any:
     """Return a value with the types of all its parts, so that equal means equal and of one type."""
+    whole: Any = value
     if isinstance(value, list | tuple):
-        return type(value).__name__, tuple(typed(each) for each in value)
+        return type(whole).__name__, tuple(typed(each) for each in whole)
     if isinstance(value, dict):
-        return tuple((name, typed(each)) for name, each in sorted(value.items()))
+        return tuple((name, typed(each)) for name, each in sorted(whole.items()))
     return type(value).__name__, value
 
 
@@ -50,9 +65,10 @@ def unordered(rows: Any) -> list[Any]:
 
 
 def _sorted_lists(value: Any) -> Any:
-    if isinstance(value, tuple) and len(value) == 2 and value[0] == "list":
-        return "list", tuple(sorted((_sorted_lists(each) for each in value[1]), key=repr))
-    return tuple(_sorted_lists(each) for each in value) if isinstance(value, tuple) else value
+    whole: Any = value
+    if isinstance(value, tuple) and len(whole) == 2 and whole[0] == "list":
+        return "list", tuple(sorted((_sorted_lists(each) for each in whole[1]), key=repr))
+    return tuple(_sorted_lists(each) for each in whole) if isinstance(value, tuple) else whole
 
 
 def rows(
@@ -74,8 +90,10 @@ class Reads:
         self.s = schema
         self.rng = rng
 
-    def pool(self, size: int) -> list[Read]:
-        """Draw reads; a third of them pin primary keys, the rest are of all shapes."""
+    def pool(self, size: int, only: str = "") -> list[Read]:
+        """Draw reads: a quarter of them by primary key and the rest of all shapes, or all of one shape."""
+        if only:
+            return [getattr(self, f"read_{only}")() for _ in range(size)]
         shapes = [getattr(self, name) for name in dir(self) if name.startswith("read_")]
         self.rng.shuffle(shapes)
         return [self.read_key() for _ in range(size // 4)] + [shape() for shape in shapes][: size - size // 4]
@@ -202,8 +220,9 @@ class Reads:
             found = session.get(class_, key)
             if found is None:
                 return None
-            related = getattr(found, name)
-            return unordered([plain(each) for each in related] if isinstance(related, list) else [plain(related)])
+            related: Any = getattr(found, name)
+            several: list[Any] = related if name in {"bs", "linked", "children"} else [related]
+            return unordered([plain(each) for each in several])
 
         return Read(f"lazy {class_.__name__}.{name}", run)
 
@@ -282,7 +301,7 @@ class Reads:
         return rows("text fragment", select(b).where(inside, b.c.id.in_([1, 2, 3])))
 
     def read_literal_column(self) -> Read:
-        count: Any = literal_column(f"(SELECT count(*) FROM {self.s.c.name})")
+        count = literal_column(f"(SELECT count(*) FROM {self.s.c.name})", Integer)
         condition, _ = self.key_condition(self.s.a)
         return rows("literal column", select(self.s.a.c.id, count).where(condition))
 

@@ -6,7 +6,7 @@ import enum
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError
@@ -70,12 +70,14 @@ class ReadAnalysis:
         refused: why its results are never cached, or ``None``.
         access: whether it may change something although it looks like a read.
         writes: the tables that DML inside of it changes.
+        alters: whether it may change what later statements of its connection mean (``set_config``).
     """
 
     reads: tuple[TableRead, ...]
     refused: str | None
     access: Access
     writes: tuple[FromClause | TableKey, ...] = ()
+    alters: bool = False
 
     def pinned_values(self, parameters: Mapping[str, Any]) -> tuple[object, ...]:
         """Return the parameter values that decide what one execution depends on, with their types.
@@ -108,10 +110,12 @@ def analyse(statement: Any, dialect: Dialect, *, sql: str, translated: bool = Fa
     know(notes.tables.values())
     pinnable = notes.sql == sql
     reads = _table_reads(notes, pinnable=pinnable)
+    if any(name.rpartition(".")[2] == _ALTERING for name in notes.functions):
+        return ReadAnalysis(reads, "it changes the connection's settings", Access.READS, alters=True)
     refused, access = _verdict(notes, dialect)
     if notes.opaque and refused is None:
         return _with_text(reads, notes, dialect)
-    return ReadAnalysis(reads, refused, access, tuple(notes.writes.values()))
+    return ReadAnalysis(reads, refused or _catalog(reads, dialect), access, tuple(notes.writes.values()))
 
 
 def _table_reads(notes: Notes, *, pinnable: bool) -> tuple[TableRead, ...]:
@@ -173,6 +177,22 @@ def _verdict(notes: Notes, dialect: Dialect) -> tuple[str | None, Access]:
     return None, Access.READS
 
 
+_ALTERING: Final = "set_config"
+"""PostgreSQL's function that does what ``SET`` does. Nothing else of the kind hides in a query."""
+
+_CATALOG_SCHEMAS: Final = frozenset({"information_schema", "pg_catalog", "mysql", "performance_schema", "sys"})
+
+
+def _catalog(reads: Sequence[TableRead], dialect: Dialect) -> str | None:
+    """Return why the database's own tables are not cached: definitions change them, and no write names them."""
+    prefixes = {"sqlite": ("sqlite_", "pragma_"), "postgresql": ("pg_",)}.get(dialect.name, ())
+    for read in reads:
+        schema, name = read.table if isinstance(read.table, tuple) else table_key(read.table)
+        if (schema or "").lower() in _CATALOG_SCHEMAS or name.lower().startswith(prefixes or ("\0",)):
+            return "it reads the system catalog"
+    return None
+
+
 def _functions(names: set[str] | frozenset[str], dialect: Dialect) -> tuple[str, str]:
     """Return one unknown and one volatile function among these, or empty strings."""
     kinds = {name: classify(name, dialect.name) for name in sorted(names)}
@@ -196,7 +216,7 @@ def _with_text(reads: tuple[TableRead, ...], notes: Notes, dialect: Dialect) -> 
     if not reads and not more:
         return ReadAnalysis((), "it reads no table", Access.READS)
     wide = tuple(TableRead(read.table, (), "a text fragment may read more of its rows") for read in reads)
-    return ReadAnalysis(wide + more, None, Access.READS)
+    return ReadAnalysis(wide + more, _catalog(wide + more, dialect), Access.READS)
 
 
 def analyse_text(sql: str, dialect: Dialect) -> ReadAnalysis:
@@ -216,7 +236,7 @@ def analyse_text(sql: str, dialect: Dialect) -> ReadAnalysis:
     if not facts.reads:
         return ReadAnalysis((), "it reads no table", Access.READS)
     reads = tuple(TableRead(key, (), "raw SQL is read table by table") for key in sorted(facts.reads, key=str))
-    return ReadAnalysis(reads, None, Access.READS)
+    return ReadAnalysis(reads, _catalog(reads, dialect), Access.READS)
 
 
 # ---------------------------------------------------------------------------------------------- per execution

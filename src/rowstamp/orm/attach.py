@@ -9,64 +9,68 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
+from rowstamp._sqlalchemy import parameter_values
 from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.reads import Execution, serve_or_fill
 from rowstamp.orm.record import record
-from rowstamp.orm.transaction import guard_commits, unguard_commits
+from rowstamp.orm.transaction import guard_commits, state_of, unguard_commits
 from rowstamp.orm.writes import note_ddl, note_dml, note_release, note_savepoint, note_select, note_text
 from rowstamp.recording import active
 
 __all__ = ["install", "remove"]
 
-_listeners: dict[int, list[tuple[Any, str, Callable[..., Any]]]] = {}
-
 
 def install(attachment: Attachment) -> None:
     """Have every execution and every commit of the engine pass by the cache."""
-    dialect = attachment.dialect
+    dialect: Any = attachment.dialect
 
     def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-        return _handle(
-            attachment,
-            statement,
-            parameters,
-            context,
-            lambda: dialect.do_execute(cursor, statement, parameters, context),
-        )
+        def execute() -> None:
+            if not _others(attachment, "do_execute", cursor, statement, parameters, context):
+                dialect.do_execute(cursor, statement, parameters, context)
+
+        return _handle(attachment, statement, parameters, context, execute)
 
     def do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-        return _handle(
-            attachment,
-            statement,
-            parameters,
-            context,
-            lambda: dialect.do_executemany(cursor, statement, parameters, context),
-        )
+        def execute() -> None:
+            if not _others(attachment, "do_executemany", cursor, statement, parameters, context):
+                dialect.do_executemany(cursor, statement, parameters, context)
+
+        return _handle(attachment, statement, parameters, context, execute)
 
     def do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
-        return _handle(
-            attachment, statement, (), context, lambda: dialect.do_execute_no_params(cursor, statement, context)
-        )
+        def execute() -> None:
+            if not _others(attachment, "do_execute_no_params", cursor, statement, context):
+                dialect.do_execute_no_params(cursor, statement, context)
 
-    listeners: list[tuple[Any, str, Callable[..., Any]]] = [
-        (attachment.engine, "do_execute", do_execute),
-        (attachment.engine, "do_executemany", do_executemany),
-        (attachment.engine, "do_execute_no_params", do_execute_no_params),
-    ]
-    for target, name, listener in listeners:
-        event.listen(target, name, listener)
-    _listeners[id(attachment)] = listeners
+        return _handle(attachment, statement, (), context, execute)
+
+    for listener in (do_execute, do_executemany, do_execute_no_params):
+        attachment.listeners[listener.__name__] = listener
+        event.listen(attachment.engine, listener.__name__, listener)
     guard_commits(attachment)
     register(attachment)
 
 
 def remove(attachment: Attachment) -> None:
     """Undo :func:`install`."""
-    for target, name, listener in _listeners.pop(id(attachment), ()):
-        if event.contains(target, name, listener):
-            event.remove(target, name, listener)
+    for name, listener in attachment.listeners.items():
+        if event.contains(attachment.engine, name, listener):
+            event.remove(attachment.engine, name, listener)
+    attachment.listeners.clear()
     unguard_commits(attachment.dialect)
     unregister(attachment)
+
+
+def _others(attachment: Attachment, name: str, *arguments: Any) -> bool:
+    """Ask the listeners that come after ours; return whether one of them has executed the statement."""
+    dialect: Any = attachment.dialect
+    own, after = attachment.listeners.get(name), False
+    for listener in getattr(dialect.dispatch, name):
+        if after and listener(*arguments):
+            return True
+        after = after or listener is own
+    return False
 
 
 def _handle(
@@ -75,6 +79,7 @@ def _handle(
     """Return ``True`` if the execution has taken place or is not needed."""
     connection: Connection = context.root_connection
     compiled = context.compiled
+    state_of(connection.connection).resolve(attachment, context)
     if active() is not None:
         record(attachment, connection, context, sql, parameters)
     if compiled is not None and context.isddl:
@@ -93,7 +98,7 @@ def _handle(
         compiled,
         sql,
         parameters,
-        context.compiled_parameters[0] if compiled is not None else {},
+        parameter_values(context)[0] if compiled is not None else {},
         context.execution_options,
     )
     if serve_or_fill(attachment, connection, context, execution, execute):

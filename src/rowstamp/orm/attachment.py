@@ -7,7 +7,7 @@ it, and its events reach every execution. Engines themselves are left as they ar
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -45,6 +45,8 @@ class Attachment:
         serves: whether reads are served on this engine by itself, or only in sessions that ask for it.
         begins: whether transactions of this engine take their snapshot before their first statement is seen
             (SQLite with a ``BEGIN`` recipe); ``None`` until one was seen.
+        alters: whether a connection of this engine was ever given a state of its own (``SET ROLE``, a temporary table).
+        listeners: what listens to the dialect on its behalf, by event.
     """
 
     core: Core
@@ -52,6 +54,8 @@ class Attachment:
     scope: str
     serves: bool = True
     begins: bool | None = None
+    alters: bool = False
+    listeners: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
     _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary[Any, Shape])
     _texts: dict[str, Shape] = field(default_factory=dict[str, Shape])
     _identity: bytes = b""
@@ -122,22 +126,26 @@ class Attachment:
         return known
 
 
-_attachments: WeakKeyDictionary[Dialect, Attachment] = WeakKeyDictionary()
+_ATTRIBUTE: Final = "_rowstamp_attachment"
 
 
 def attachment_of(dialect: Dialect) -> Attachment | None:
-    """Return the attachment of an engine, found by its dialect."""
-    return _attachments.get(dialect)
+    """Return the attachment of an engine, found by its dialect.
+
+    It is kept on the dialect itself: a weak dictionary would never let go of it, for its value refers to its key.
+    """
+    found: Attachment | None = dialect.__dict__.get(_ATTRIBUTE)
+    return found
 
 
 def register(attachment: Attachment) -> None:
     """Make an attachment known."""
-    _attachments[attachment.dialect] = attachment
+    attachment.dialect.__dict__[_ATTRIBUTE] = attachment
 
 
 def unregister(attachment: Attachment) -> None:
     """Forget an attachment."""
-    _attachments.pop(attachment.dialect, None)
+    attachment.dialect.__dict__.pop(_ATTRIBUTE, None)
 
 
 def database_identity(url: URL) -> str:

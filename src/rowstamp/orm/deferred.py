@@ -17,7 +17,7 @@ from rowstamp.orm.transaction import state_of
 if TYPE_CHECKING:
     from rowstamp.core import Core
 
-__all__ = ["defer", "listen_to_commits", "stop_listening"]
+__all__ = ["after_begin", "defer", "listen_to_commits", "stop_listening"]
 
 _PENDING: Final = "rowstamp.pending"
 
@@ -45,7 +45,8 @@ def _join(core: Core, connection: Connection, effects: set[Dependency]) -> bool:
     return True
 
 
-def _after_begin(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+def after_begin(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+    """Hand what waits in a session over to the connection it begins."""
     pending: dict[Any, set[Dependency]] = session.info.get(_PENDING, {})
     for core, effects in list(pending.items()):
         if _join(core, connection, effects):
@@ -66,7 +67,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 
 
 _LISTENERS: Final = (
-    ("after_begin", _after_begin),
+    ("after_begin", after_begin),
     ("after_commit", _after_commit),
     ("after_transaction_end", _after_transaction_end),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from rowstamp._sqlalchemy import default_isolation
 from rowstamp.orm.attachment import Attachment
@@ -13,21 +13,24 @@ from rowstamp.protocol import SnapshotView
 __all__ = ["autocommits", "in_driver_transaction", "isolation_level", "snapshot_view"]
 
 
-def isolation_level(attachment: Attachment, connection: Connection | None) -> str | None:
+def isolation_level(attachment: Attachment, connection: Connection | None, engine: Engine | None = None) -> str | None:
     """Return the isolation level in force, upper case; ``None`` if no connection was ever made to tell."""
     level = connection.get_execution_options().get("isolation_level") if connection is not None else None
-    level = level or default_isolation(connection.engine if connection is not None else attachment.engine)
+    level = level or default_isolation(connection.engine if connection is not None else engine or attachment.engine)
     return level.upper().replace("_", " ") if level else None
 
 
-def snapshot_view(attachment: Attachment, connection: Connection | None) -> SnapshotView | None:
+def snapshot_view(
+    attachment: Attachment, connection: Connection | None, engine: Engine | None = None
+) -> SnapshotView | None:
     """Return how a statement's snapshot relates to stamps captured now; ``None``: not known before a connection is made.
 
     Args:
         attachment: the engine's attachment.
         connection: the connection the statement will run on, if there is one already.
+        engine: the engine that will give it one: that attached, or a copy with options of its own.
     """
-    level = isolation_level(attachment, connection)
+    level = isolation_level(attachment, connection, engine)
     if attachment.dialect.name == "sqlite":
         return _sqlite_view(attachment, connection, level)
     if level is None:

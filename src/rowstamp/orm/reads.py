@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from rowstamp._sqlalchemy import await_in_greenlet, is_server_side, load_options
+from rowstamp._sqlalchemy import await_in_greenlet, is_server_side, load_options, parameter_values
 from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.errors import CorruptEntry, UncacheableValue
 from rowstamp.keys import entry_key
@@ -76,7 +76,7 @@ class Execution:
             context.compiled,
             context.statement,
             context.parameters[0],
-            context.compiled_parameters[0],
+            parameter_values(context)[0],
             context.execution_options,
         )
 
@@ -190,8 +190,8 @@ def lookup(
     if not (view.may_serve or view.may_fill):
         return Bypass("the transaction's snapshot is older than the stamps")
     if state is not None:
-        if state.altered:
-            return Bypass(f"connection state: {state.altered}")
+        if state.altered or state.altered_locally:
+            return Bypass(f"connection state: {state.altered or state.altered_locally}")
         if state.manual:
             return Bypass("transaction begun by SQL text")
         if state.meets(prepared.dependencies, attachment):
@@ -285,7 +285,13 @@ def _confirm(
         return decision
     if decision.entry != marker.entry:
         return Bypass("the statement was rewritten on its way")
-    if not view.may_fill or state.altered or state.manual or state.meets(marker.dependencies, attachment):
+    if (
+        not view.may_fill
+        or state.altered
+        or state.altered_locally
+        or state.manual
+        or state.meets(marker.dependencies, attachment)
+    ):
         return replace(marker, ticket=None)
     return marker
 
@@ -300,11 +306,12 @@ def _execute_and_fill(attachment: Attachment, context: Any, prepared: Prepared, 
         return
     rows = cursor.fetchall()
     load_time = core.clock() - started
-    _swap_cursor(context, ReplayCursor(rows, description, cursor.rowcount))
+    rowcount = cursor.rowcount  # before it is closed: some drivers forget it then
+    _swap_cursor(context, ReplayCursor(rows, description, rowcount))
     if prepared.ticket is None:
         return
     try:
-        body = encode_result(description, rows, cursor.rowcount)
+        body = encode_result(description, rows, rowcount)
     except UncacheableValue as exc:
         core.counters.bypass(exc.reason)
         return

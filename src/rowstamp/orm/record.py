@@ -28,7 +28,14 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from rowstamp._sqlalchemy import has_mapper_entities, in_greenlet, is_initializing, load_options, loaded_states
+from rowstamp._sqlalchemy import (
+    has_mapper_entities,
+    in_greenlet,
+    is_initializing,
+    load_options,
+    loaded_states,
+    parameter_values,
+)
 from rowstamp.analysis.collect import table_key
 from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.option import OPTION
@@ -81,7 +88,7 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
         compiled,
         sql,
         parameters,
-        context.compiled_parameters[0] if compiled is not None else {},
+        parameter_values(context)[0] if compiled is not None else {},
         context.execution_options,
     )
     shape = execution.shape(attachment)
@@ -102,8 +109,8 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
 
 def _reason_on(state: TransactionState, attachment: Attachment, dependencies: Collection[Any]) -> str | None:
     """Return why what is read on this connection cannot be kept."""
-    if state.altered:
-        return f"connection state: {state.altered}"
+    if state.altered or state.altered_locally:
+        return f"connection state: {state.altered or state.altered_locally}"
     if state.manual:
         return "transaction begun by SQL text"
     if state.meets(dependencies, attachment):

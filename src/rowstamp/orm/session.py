@@ -32,9 +32,11 @@ from rowstamp._sqlalchemy import (
     original_connection_for_bind,
     result_of,
     session_connection,
+    watches_beginnings,
     with_options,
 )
 from rowstamp.orm.attachment import Attachment, attachment_of
+from rowstamp.orm.deferred import after_begin
 from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION, cached
 from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, Prepared, lookup, prepare
@@ -62,19 +64,20 @@ class _ConnectionHook:
         self.session = weakref.ref(session)
         self.armed = False
 
-    def __call__(self, bind: Any, execution_options: Any = None, **kw: Any) -> Connection:
+    def __call__(self, bind: Any, **kw: Any) -> Connection:
         session = self.session()
         if session is None:
             msg = "the session is gone"
             raise InvalidRequestError(msg)
         if active() is not None:
             record_unattached(bind)
-        if self.armed and execution_options is None and not kw and isinstance(bind, Engine):
+        # Statements ask with the bind alone; session.connection() names execution options, even if they are None.
+        if self.armed and not kw and isinstance(bind, Engine):
             self.armed = False
             attachment = attachment_of(bind.dialect)
             if attachment is not None and _serves(attachment, session) and begin_session(session):
                 return _ReadConnection(bind, session, attachment)
-        return original_connection_for_bind(session, bind, execution_options=execution_options, **kw)
+        return original_connection_for_bind(session, bind, **kw)
 
 
 def _serves(attachment: Attachment, session: Session) -> bool:
@@ -95,28 +98,45 @@ class _ReadConnection(StandInConnection):
     def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Serve the statement, or execute it on the session's real connection."""
         options: Mapping[str, Any] = execution_options or {}
+        if not is_user_select(statement):
+            return self._real().execute(statement, parameters, execution_options=options)
+        existing = session_connection(self._session, self.engine)
         marker: Any = Marker.ASK
-        if is_user_select(statement) and not may_rewrite(self.engine):
-            marker = self._attempt(statement, distill(parameters), options)
+        if self._may_decide(existing):
+            marker = self._attempt(statement, distill(parameters), options, existing)
             if isinstance(marker, Result):
                 return marker  # pyright: ignore[reportUnknownVariableType]
-        real = original_connection_for_bind(self._session, self.engine)
-        return real.execute(statement, parameters, execution_options={**options, PREPARED: marker})
+        return self._real().execute(statement, parameters, execution_options={**options, PREPARED: marker})
 
     def scalar(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
-        """Return the first column of the first row."""
+        """Return the first column of the first row, or the value of a default such as a sequence."""
+        if not is_user_select(statement):
+            return self._real().scalar(statement, parameters, execution_options=execution_options)
         return self.execute(statement, parameters, execution_options=execution_options).scalar()
 
-    def _attempt(self, statement: Any, parameters: Any, given: Any) -> Result[Any] | Prepared | Marker:
+    def _real(self) -> Connection:
+        return original_connection_for_bind(self._session, self.engine)
+
+    def _may_decide(self, existing: Connection | None) -> bool:
+        """Whether what the database would be asked, and in what state, is known without a connection."""
+        if may_rewrite(self.engine if existing is None else existing):
+            return False
+        if existing is not None:
+            return True
+        # A connection that begins may be given a tenant or a role, without which its reads mean something else.
+        return not (self._attachment.alters or watches_beginnings(self._session, self.engine, after_begin))
+
+    def _attempt(
+        self, statement: Any, parameters: Any, given: Any, existing: Connection | None
+    ) -> Result[Any] | Prepared | Marker:
         """Return a result from the cache, or what to tell the real connection."""
         attachment = self._attachment
         if len(parameters) > 1:
             return Marker.SKIP
-        existing = session_connection(self._session, self.engine)
-        view = snapshot_view(attachment, existing)
+        view = snapshot_view(attachment, existing, self.engine)
         if view is None:
             return Marker.ASK
-        options = merged_options(statement, self.get_execution_options(), given)
+        options = merged_options(statement, (existing or self).get_execution_options(), given)
         context = self._context(statement, parameters, options)
         if context is None:
             return Marker.SKIP

@@ -36,8 +36,9 @@ class TransactionState:
 
     Attributes:
         effects: what its open transaction touched.
-        inserts: executed INSERTs whose keys the database assigned: context, analysis, schema translation.
+        inserts: the INSERT executed last, if the database assigned its keys: context, analysis, schema translation.
         altered: why the same SQL may mean something else on this connection than on others; empty if it does not.
+        altered_locally: the same, until the transaction ends.
         savepoint_begins: whether the open transaction was begun by a savepoint (SQLite), whose release is its commit.
         manual: whether a transaction was begun by SQL text, so that AUTOCOMMIT does not commit each statement.
     """
@@ -45,6 +46,7 @@ class TransactionState:
     effects: set[Dependency] = field(default_factory=set[Dependency])
     inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list[tuple[Any, WriteAnalysis, Any]])
     altered: str = ""
+    altered_locally: str = ""
     manual: bool = False
     savepoint_begins: bool = False
 
@@ -60,6 +62,13 @@ class TransactionState:
             return False
         effects = self.all_effects(attachment, resolve=False)
         return Dependency.everything() in effects or not effects.isdisjoint(dependencies)
+
+    def resolve(self, attachment: Attachment, context: Any) -> None:
+        """Look up the keys of the INSERT before this execution, and let go of what it holds."""
+        if self.inserts and self.inserts[-1][0] is not context:
+            effects = self.all_effects(attachment)
+            self.inserts.clear()
+            self.touch(effects)
 
     def all_effects(self, attachment: Attachment, *, resolve: bool = True) -> set[Dependency]:
         """Return everything the transaction touched.
@@ -80,6 +89,7 @@ class TransactionState:
         """Forget the transaction that has ended."""
         self.effects.clear()
         self.inserts.clear()
+        self.altered_locally = ""
         self.manual = False
         self.savepoint_begins = False
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.expression import FromClause
 
-from rowstamp._sqlalchemy import is_table, table_prefixes
+from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
 from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
@@ -23,9 +23,6 @@ from rowstamp.orm.isolation import autocommits, in_driver_transaction
 from rowstamp.orm.transaction import TransactionState, commit_state, state_of
 
 __all__ = ["RowstampWarning", "note_ddl", "note_dml", "note_release", "note_savepoint", "note_select", "note_text"]
-
-INSERT_LIMIT: Final = 1024
-"""Most INSERTs of one transaction whose server-generated keys are looked up at commit."""
 
 Execute = Callable[[], None]
 _EVERYTHING: Final = frozenset({Dependency.everything()})
@@ -43,9 +40,9 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     analysis = attachment.writes(context.compiled)
     translate = context.execution_options.get("schema_translate_map")
     scope, dialect = attachment.scope, attachment.dialect
-    found = effects(analysis, context.compiled_parameters, scope=scope, dialect=dialect, translate=translate)
+    found = effects(analysis, parameter_values(context), scope=scope, dialect=dialect, translate=translate)
     alone = not state.manual and autocommits(attachment, connection, _verb(sql))
-    if analysis.awaits_result and (alone or len(state.inserts) >= INSERT_LIMIT):
+    if analysis.awaits_result and alone:
         found |= inserted_effects(analysis, None, scope=scope, dialect=dialect, translate=translate)
     elif analysis.awaits_result:
         state.inserts.append((context, analysis, translate))
@@ -55,7 +52,10 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
 def note_select(
     attachment: Attachment, connection: Connection, analysis: ReadAnalysis, sql: str, translate: Any, execute: Execute
 ) -> bool:
-    """Note a SELECT that may write: DML in its CTEs, or a function that nothing is known of."""
+    """Note a SELECT that may write or alter its connection: DML in its CTEs, ``set_config``, an unknown function."""
+    if analysis.alters:
+        _alter(state_of(connection.connection), sql)
+        attachment.alters = True
     if analysis.access is Access.READS:
         return False
     state = state_of(connection.connection)
@@ -72,6 +72,7 @@ def note_text(attachment: Attachment, connection: Connection, sql: str, execute:
     state = state_of(connection.connection)
     if facts.understood and facts.kind in _NOTE:
         _NOTE[facts.kind](state, sql)
+        attachment.alters = attachment.alters or facts.kind is TextKind.SESSION
     if facts.understood and facts.kind is TextKind.COMMIT:
         commit_state(attachment, state, execute)
         return True
@@ -119,7 +120,11 @@ def _begin(state: TransactionState, _sql: str) -> None:
 
 
 def _alter(state: TransactionState, sql: str) -> None:
-    state.altered = " ".join(sql.split())[:60]
+    shown = " ".join(sql.split())[:60]
+    if _LOCAL.search(sql):
+        state.altered_locally = shown
+    else:
+        state.altered = shown
 
 
 _NOTE: Final[Mapping[TextKind, Callable[[TransactionState, str], None]]] = {
@@ -161,6 +166,7 @@ def note_ddl(attachment: Attachment, connection: Connection, context: Any, sql: 
     state = state_of(connection.connection)
     if any("TEMP" in str(prefix).upper() for prefix in table_prefixes(table)):
         state.altered = f"temporary table {table.name}"
+        attachment.alters = True
     translate = context.execution_options.get("schema_translate_map")
     found = _named_effects(attachment, schema_of(table, translate), table.name, translate)
     alone = not state.manual and autocommits(attachment, connection, _verb(sql))
@@ -198,6 +204,11 @@ def _note(
         state.touch(found)
     return True
 
+
+_LOCAL: Final = re.compile(
+    r"^\s*SET\s+(LOCAL|TRANSACTION)\b|\bset_config\s*\([^()]*,\s*'?t(rue)?'?\s*\)", re.IGNORECASE
+)
+"""What ends with the transaction. A ``set_config`` whose third argument is a parameter is taken to outlast it."""
 
 _COMMENTS: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*", re.DOTALL)
 

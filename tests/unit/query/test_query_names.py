@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from rowstamp import Cache, ConfigurationError, UnsupportedArgument
+from rowstamp import Cache, ConfigurationError, UnsupportedArgument, cached
 from rowstamp.stores.memory import MemoryStore
-from tests.unit.query_models import Product, Runs
+from tests.tricks import TrickStore
+from tests.unit.query_models import Category, Product, Runs
 
 
 def test_what_an_inner_function_read_ends_the_outer_result_too(engine: Engine, cache: Cache, runs: Runs) -> None:
@@ -94,6 +95,91 @@ def test_a_version_makes_another_key(cache: Cache) -> None:
         return 1
 
     assert cache.query()(one).key() == cache.query()(one).key() != cache.query(key_version=2)(one).key()
+
+
+def test_a_hit_of_an_inner_function_is_a_dependency_as_a_run_of_it_is(engine: Engine, cache: Cache, runs: Runs) -> None:
+    @cache.query()
+    def inner(session: Session, category_id: int) -> str | None:
+        return session.scalar(select(Category.name).where(Category.id == category_id))
+
+    @cache.query()
+    def outer(session: Session) -> str | None:
+        runs.number += 1
+        return inner(session, 7)
+
+    with Session(engine) as session:
+        inner(session, 7)
+    with Session(engine) as session:
+        assert outer(session) == "books"
+        assert inner.stats().hits == 1
+    with Session(engine) as session:
+        session.get_one(Category, 7).name = "novels"
+        session.commit()
+    with Session(engine) as session:
+        assert outer(session) == "novels"
+    assert runs.since() == 2
+
+
+def test_a_statement_that_is_served_is_a_dependency_as_one_that_is_sent_is(
+    engine: Engine, cache: Cache, runs: Runs
+) -> None:
+    statement = select(Category.name).where(Category.id == 7).options(cached(tags=["names"]))
+
+    @cache.query()
+    def name(session: Session) -> str | None:
+        runs.number += 1
+        return session.scalar(statement)
+
+    with Session(engine) as session:
+        session.scalar(statement)
+    with Session(engine) as session:
+        hits = cache.stats().hits
+        assert name(session) == "books"
+        assert cache.stats().hits == hits + 1
+    cache.invalidate(tags=["names"])
+    with Session(engine) as session:
+        assert name(session) == "books"
+    assert runs.since() == 2
+    with Session(engine) as session:
+        session.get_one(Category, 7).name = "novels"
+        session.commit()
+    with Session(engine) as session:
+        assert name(session) == "novels"
+
+
+def test_a_result_stored_before_the_function_had_a_tag_is_not_served_any_more(cache: Cache, runs: Runs) -> None:
+    def one() -> int:
+        runs.number += 1
+        return 1
+
+    untagged, tagged = cache.query()(one), cache.query(tags=["t"])(one)
+    assert untagged.key() == tagged.key()
+    assert (untagged(), tagged(), tagged()) == (1, 1, 1)
+    assert runs.since() == 2
+    cache.invalidate(tags=["t"])
+    assert tagged() == 1
+    assert runs.since() == 1
+
+
+def test_a_store_that_is_down_costs_a_run_and_no_error(runs: Runs) -> None:
+    store = TrickStore(MemoryStore())
+    with Cache(store) as cache:
+
+        @cache.query()
+        def inner() -> int:
+            runs.number += 1
+            return 1
+
+        @cache.query()
+        def outer() -> int:
+            return inner() + 1
+
+        store.down = {"read", "mint", "put"}
+        assert (outer(), outer(), runs.since()) == (2, 2, 2)
+        store.down = {"put"}
+        assert (outer(), outer(), runs.since()) == (2, 2, 2)
+        store.down = set()
+        assert (outer(), outer(), runs.since()) == (2, 2, 1)
 
 
 def test_ttl_empty_ends_empty_results_sooner(tmp_path: Path) -> None:

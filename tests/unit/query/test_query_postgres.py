@@ -76,6 +76,40 @@ def test_each_call_of_one_transaction_sees_what_was_committed_before_it(url: Cal
     engine.dispose()
 
 
+def test_a_transaction_sees_its_own_writes_and_nobody_else_does(url: Callable[[str], str], runs: Runs) -> None:
+    engine = create_engine(url("psycopg"))
+    with Cache() as cache:
+        cache.attach(engine)
+
+        @cache.query()
+        def name_of(session: Session, user_id: int) -> str | None:
+            runs.number += 1
+            return session.scalar(select(User.name).where(User.id == user_id))
+
+        with Session(engine) as session:
+            session.get_one(User, 1).name = "mine"
+            assert name_of(session, 1) == "mine"
+            session.rollback()
+            assert name_of.stats().bypasses == {"own writes": 1}
+            assert name_of(session, 1) == "ann"
+            assert name_of(session, 1) == "ann"
+        assert runs.since() == 2
+        with Session(engine) as session:
+            session.get_one(User, 1).name = "mine"
+            assert name_of(session, 1) == "mine"
+            assert name_of.stats().bypasses == {"own writes": 2}
+            with Session(engine) as other:
+                assert name_of(other, 1) == "ann"
+            assert runs.since() == 1
+            assert name_of(session, 2) == "bob"
+            assert name_of(session, 2) == "bob"
+            assert runs.since() == 1, "what it has not written is stored and served as ever"
+            session.rollback()
+            assert name_of(session, 1) == "ann"
+        assert runs.since() == 0
+    engine.dispose()
+
+
 async def test_entities_over_asyncpg(url: Callable[[str], str], runs: Runs) -> None:
     engine = create_async_engine(url("asyncpg"))
     async with AsyncCache() as cache:
