@@ -27,7 +27,6 @@ def test_reads_by_primary_key_outlive_writes_of_other_rows(seed: int, tmp_path: 
 
 
 @pytest.mark.parametrize("listed", ["read", "write"])
-@pytest.mark.xfail(strict=True, reason="lists are expanded before their values are looked up; see LISTS_ARE_PINNED")
 def test_lists_of_primary_keys(listed: str, tmp_path: Path) -> None:
     """`IN` names rows as `=` does, in a read and in a write."""
     table = Table("listed", MetaData(), Column("id", Integer, primary_key=True), Column("v", Integer))

@@ -40,7 +40,7 @@ def test_each_option_is_checked(options: dict[str, Any]) -> None:
         Config(**options)
 
 
-@pytest.mark.parametrize("store", [5, None, object()], ids=repr)
+@pytest.mark.parametrize("store", [5, None, object()], ids=["number", "none", "object"])
 def test_a_store_is_a_url_or_a_store(store: Any) -> None:
     """The message names what was given."""
     with pytest.raises(ConfigurationError, match="no store"):

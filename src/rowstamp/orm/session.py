@@ -131,12 +131,13 @@ class _ReadConnection(StandInConnection):
     ) -> Result[Any] | Prepared | Marker:
         """Return a result from the cache, or what to tell the real connection."""
         attachment = self._attachment
-        if len(parameters) > 1:
+        of_connection = (existing or self).get_execution_options()
+        if len(parameters) > 1 or of_connection.get(OPTION) is False:
             return Marker.SKIP
         view = snapshot_view(attachment, existing, self.engine)
         if view is None:
             return Marker.ASK
-        options = merged_options(statement, (existing or self).get_execution_options(), given)
+        options = merged_options(statement, of_connection, given)
         context = self._context(statement, parameters, options)
         if context is None:
             return Marker.SKIP
