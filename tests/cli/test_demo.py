@@ -71,12 +71,12 @@ async def _tables(url: str) -> list[str]:
 # ------------------------------------------------------------------------------------------ the verifier can fail
 
 
-def touches_nothing(_core: Core, _effects: Iterable[Any], commit_database: Callable[[], Any]) -> None:
+def touches_nothing(_core: Core, _effects: Iterable[Any], commit_database: Callable[[], Any], **_refused: Any) -> None:
     """Commit as if there were no cache."""
     commit_database()
 
 
-def touches_too_early(core: Core, effects: Iterable[Any], commit_database: Callable[[], Any]) -> None:
+def touches_too_early(core: Core, effects: Iterable[Any], commit_database: Callable[[], Any], **_refused: Any) -> None:
     """Invalidate, then commit; a reader in between stores the old row for good."""
     core._run(core.invalidation(effects))
     await_in_greenlet(others_fill(core, core.counters.snapshot().fills + 8))
@@ -128,7 +128,7 @@ def test_the_ledger_finds_it_out_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.once
 def test_a_task_that_fails_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_core: Core, _effects: Iterable[Any], _commit_database: Callable[[], Any]) -> None:
+    def fails(_core: Core, _effects: Iterable[Any], _commit_database: Callable[[], Any], **_refused: Any) -> None:
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(Core, "commit", fails)
