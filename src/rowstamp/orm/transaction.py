@@ -40,6 +40,7 @@ class TransactionState:
         altered: why the same SQL may mean something else on this connection than on others; empty if it does not.
         altered_locally: the same, until the transaction ends.
         savepoint_begins: whether the open transaction was begun by a savepoint (SQLite), whose release is its commit.
+        ending: whether its second phase is being sent, as SQL text by some drivers.
         manual: whether a transaction was begun by SQL text, so that AUTOCOMMIT does not commit each statement.
     """
 
@@ -49,6 +50,7 @@ class TransactionState:
     altered_locally: str = ""
     manual: bool = False
     savepoint_begins: bool = False
+    ending: bool = False
 
     def touch(self, effects: set[Dependency]) -> None:
         """Add effects to the open transaction."""
@@ -137,7 +139,15 @@ def _guarded(attachment: Attachment, name: str, original: Callable[..., None]) -
         state = _known_state(connection.connection if two_phase else connection)
         if state is None:
             original(connection, *args, **kwargs)
-        elif commits:
+            return
+        state.ending = two_phase
+        try:
+            end(state, connection, *args, **kwargs)
+        finally:
+            state.ending = False
+
+    def end(state: TransactionState, connection: Any, *args: Any, **kwargs: Any) -> None:
+        if commits:
             commit_state(attachment, state, lambda: original(connection, *args, **kwargs))
         else:
             try:

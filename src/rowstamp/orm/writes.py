@@ -68,8 +68,10 @@ def note_select(
 
 def note_text(attachment: Attachment, connection: Connection, sql: str, execute: Execute) -> bool:
     """Note raw SQL."""
-    facts = parse_text(sql, attachment.dialect.name)
     state = state_of(connection.connection)
+    if state.ending or _PREPARE.match(sql):
+        return False  # the commit that this belongs to is guarded as a whole
+    facts = parse_text(sql, attachment.dialect.name)
     if facts.understood and facts.kind in _NOTE:
         _NOTE[facts.kind](state, sql)
         attachment.alters = attachment.alters or facts.kind is TextKind.SESSION
@@ -209,6 +211,8 @@ _LOCAL: Final = re.compile(
     r"^\s*SET\s+(LOCAL|TRANSACTION)\b|\bset_config\s*\([^()]*,\s*'?t(rue)?'?\s*\)", re.IGNORECASE
 )
 """What ends with the transaction. A ``set_config`` whose third argument is a parameter is taken to outlast it."""
+
+_PREPARE: Final = re.compile(r"\s*PREPARE\s+TRANSACTION\b", re.IGNORECASE)
 
 _COMMENTS: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*", re.DOTALL)
 

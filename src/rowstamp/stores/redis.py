@@ -95,9 +95,15 @@ class RedisStore:
 
     def check(self) -> None:
         """See :meth:`rowstamp.store.Store.check`: an idle connection with something to read is out of step."""
-        for line in list(self._idle):
-            if line.connection.can_read():
-                raise AssertionError(f"an idle connection of {self!r} has an answer that nobody has read")
+        # Taken out while it is looked at: another thread may use it otherwise, and of course there is an answer then.
+        looked_at: list[Line] = []
+        try:
+            while self._idle:
+                looked_at.append(self._idle.pop())
+                if looked_at[-1].connection.can_read():
+                    raise AssertionError(f"an idle connection of {self!r} has an answer that nobody has read")
+        finally:
+            self._idle.extend(looked_at)
 
     # ---------------------------------------------------------------------------------------------------- lines
 
