@@ -134,7 +134,9 @@ def test_a_text_that_is_cut_on_its_way_in(postgres_env: Env) -> None:
 def test_a_decimal_that_is_rounded_on_its_way_in(postgres_env: Env, looked_up: str) -> None:
     """NUMERIC(10, 2) rounds what is inserted, and compares it without regard to trailing zeros."""
     metadata = MetaData()
-    exact = Table("amounts", metadata, Column("k", Numeric(10, 2), primary_key=True, autoincrement=False), Column("v", Integer))
+    exact = Table(
+        "amounts", metadata, Column("k", Numeric(10, 2), primary_key=True, autoincrement=False), Column("v", Integer)
+    )
     create(postgres_env, metadata, (exact, [{"k": Decimal(1), "v": 1}]))
     stmt = select(exact.c.v).where(exact.c.k == Decimal(looked_up))
     with postgres_env.change_of(stmt), postgres_env.transaction() as session:
@@ -144,7 +146,9 @@ def test_a_decimal_that_is_rounded_on_its_way_in(postgres_env: Env, looked_up: s
 def test_a_decimal_looked_up_with_more_digits(postgres_env: Env) -> None:
     """2.00 and 2.0 name one row."""
     metadata = MetaData()
-    exact = Table("amounts", metadata, Column("k", Numeric(10, 2), primary_key=True, autoincrement=False), Column("v", Integer))
+    exact = Table(
+        "amounts", metadata, Column("k", Numeric(10, 2), primary_key=True, autoincrement=False), Column("v", Integer)
+    )
     create(postgres_env, metadata, (exact, [{"k": Decimal(2), "v": 1}]))
     stmt = select(exact.c.v).where(exact.c.k == Decimal("2.0"))
     with postgres_env.change_of(stmt), postgres_env.transaction() as session:
