@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Self
 
+import pytest
 import redis
 from sqlalchemy import create_engine, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -19,6 +20,17 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from rowstamp import AsyncCache, Cache, cached
 from rowstamp.testing.servers import ValkeyServer
 from tests.faults.proxy import Proxy
+
+
+class StaleRead(AssertionError):
+    """A read was served a version older than one committed before it began."""
+
+
+HOLDS_MAY_BE_LOST = pytest.mark.xfail(
+    raises=StaleRead,
+    strict=False,
+    reason="known: a hold lost in a restart or failover lets a reader store old rows until the release (docs/design.md)",
+)
 
 
 class Base(DeclarativeBase):
@@ -60,7 +72,8 @@ class Shop:
         least = self.committed
         with Session(self.engine) as session:
             found = session.scalars(STOCK).one()
-        assert found >= least, f"stale: {found} where {least} was committed"
+        if found < least:
+            raise StaleRead(found, least)
         return found
 
     def write(self) -> None:
@@ -146,7 +159,8 @@ class AsyncShop:
         least = self.committed
         async with AsyncSession(self.engine) as session:
             found = (await session.scalars(STOCK)).one()
-        assert found >= least, f"stale: {found} where {least} was committed"
+        if found < least:
+            raise StaleRead(found, least)
         return found
 
     async def write(self) -> None:

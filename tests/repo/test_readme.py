@@ -64,7 +64,7 @@ async def test_the_snippets_run_one_after_the_other(tmp_path: Path) -> None:
         "load_rates": load_rates,
         "select": select,
     }
-    exec(f"async def readme(session, conn):\n{body}\n    return cache, products, rows, found, rates, product", names)  # noqa: S102 - our own README
+    exec(f"async def readme(session, conn):\n{body}\n    return cache, products, rows, found, rates, product", names)
     async with AsyncSession(engine) as session, engine.connect() as conn:
         cache, products, rows, found, rates, product = await names["readme"](session, conn)
         assert [each.name for each in products] == found == [row.name for row in rows] == ["atlas"]

@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from sqlalchemy import Sequence
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.expression import FromClause
+from sqlalchemy.types import TypeEngine
 
 from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
 from rowstamp.analysis.collect import TableKey, table_key
@@ -69,8 +71,8 @@ def note_select(
 def note_text(attachment: Attachment, connection: Connection, sql: str, execute: Execute) -> bool:
     """Note raw SQL."""
     state = state_of(connection.connection)
-    if state.ending or _PREPARE.match(sql):
-        return False  # the commit that this belongs to is guarded as a whole
+    if state.ending or _CHANGES_NO_ROWS.fullmatch(sql):
+        return False  # (what ends a prepared transaction belongs to a commit that is guarded as a whole)
     facts = parse_text(sql, attachment.dialect.name)
     if facts.understood and facts.kind in _NOTE:
         _NOTE[facts.kind](state, sql)
@@ -163,6 +165,8 @@ def note_ddl(attachment: Attachment, connection: Connection, context: Any, sql: 
     """Note a DDL construct."""
     subject: Any = getattr(context.compiled.statement, "element", None)
     table = subject if is_table(subject) else getattr(subject, "table", None)
+    if isinstance(subject, Sequence | TypeEngine):
+        return False
     if not is_table(table):
         return note_text(attachment, connection, sql, execute)
     state = state_of(connection.connection)
@@ -212,7 +216,12 @@ _LOCAL: Final = re.compile(
 )
 """What ends with the transaction. A ``set_config`` whose third argument is a parameter is taken to outlast it."""
 
-_PREPARE: Final = re.compile(r"\s*PREPARE\s+TRANSACTION\b", re.IGNORECASE)
+_CHANGES_NO_ROWS: Final = re.compile(
+    r"\s*(PREPARE\s+TRANSACTION|CREATE\s+(SEQUENCE|TYPE|DOMAIN|EXTENSION|COLLATION|ROLE|USER)|COMMENT\s+ON|GRANT|REVOKE)"
+    r"\b[^;]*;?\s*",
+    re.IGNORECASE,
+)
+"""Single statements that define something beside the tables, or prepare a commit."""
 
 _COMMENTS: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*", re.DOTALL)
 

@@ -98,8 +98,11 @@ class RedisStore:
         # Taken out while it is looked at: another thread may use it otherwise, and of course there is an answer then.
         looked_at: list[Line] = []
         try:
-            while self._idle:
-                looked_at.append(self._idle.pop())
+            for _ in range(len(self._idle)):
+                try:
+                    looked_at.append(self._idle.pop())
+                except IndexError:
+                    break
                 if looked_at[-1].connection.can_read():
                     raise AssertionError(f"an idle connection of {self!r} has an answer that nobody has read")
         finally:
