@@ -174,6 +174,7 @@ class _BaseCache:
         Raises:
             AttachError: no engine is attached, or ``engine`` is not.
         """
+        self._core.require_open()
         return explain(self._attachment(engine), statement)
 
     def _attachment(self, engine: object) -> Attachment:

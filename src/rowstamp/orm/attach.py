@@ -9,7 +9,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
-from rowstamp._sqlalchemy import parameter_values
 from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.reads import Execution, serve_or_fill
 from rowstamp.orm.record import record
@@ -93,14 +92,7 @@ def _handle(
         return note_release(attachment, connection, execute) or None
     if context.executemany:
         return note_text(attachment, connection, sql, execute) or None
-    execution = Execution(
-        context.invoked_statement,
-        compiled,
-        sql,
-        parameters,
-        parameter_values(context)[0] if compiled is not None else {},
-        context.execution_options,
-    )
+    execution = Execution.sent(context, sql, parameters)
     if serve_or_fill(attachment, connection, context, execution, execute):
         return True
     if compiled is None or compiled.isplaintext:

@@ -70,15 +70,15 @@ class Execution:
 
     @classmethod
     def of(cls, context: Any) -> Execution:
-        """Return what an execution context of a compiled statement is about to send."""
-        return cls(
-            context.invoked_statement,
-            context.compiled,
-            context.statement,
-            context.parameters[0],
-            parameter_values(context)[0],
-            context.execution_options,
-        )
+        """Return what an execution context of a compiled statement would send."""
+        return cls.sent(context, context.statement, context.parameters[0])
+
+    @classmethod
+    def sent(cls, context: Any, sql: str, parameters: Any) -> Execution:
+        """Return what an execution context is about to send, listeners having had their say."""
+        compiled = context.compiled
+        values = parameter_values(context)[0] if compiled is not None else {}
+        return cls(context.invoked_statement, compiled, sql, parameters, values, context.execution_options)
 
     @property
     def translate(self) -> Mapping[Any, Any] | None:

@@ -34,7 +34,6 @@ from rowstamp._sqlalchemy import (
     is_initializing,
     load_options,
     loaded_states,
-    parameter_values,
 )
 from rowstamp.analysis.collect import table_key
 from rowstamp.orm.attachment import Attachment, attachment_of
@@ -82,15 +81,7 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
     if context.isddl or context.isinsert or context.isupdate or context.isdelete or context.executemany:
         refuse("it writes")
         return
-    compiled = context.compiled
-    execution = Execution(
-        context.invoked_statement,
-        compiled,
-        sql,
-        parameters,
-        parameter_values(context)[0] if compiled is not None else {},
-        context.execution_options,
-    )
+    execution = Execution.sent(context, sql, parameters)
     shape = execution.shape(attachment)
     dependencies, stamps = shape.dependencies(execution.values, execution.translate, ())
     state = state_of(connection.connection)
