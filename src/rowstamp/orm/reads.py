@@ -77,7 +77,7 @@ class Execution:
     def sent(cls, context: Any, sql: str, parameters: Any) -> Execution:
         """Return what an execution context is about to send, listeners having had their say."""
         compiled = context.compiled
-        values = parameter_values(context)[0] if compiled is not None else {}
+        values: Mapping[str, Any] = parameter_values(context)[0] if compiled is not None else {}
         return cls(context.invoked_statement, compiled, sql, parameters, values, context.execution_options)
 
     @property
