@@ -165,6 +165,9 @@ class Program:
             session.begin_nested()
         elif action == "release" and nested is not None:
             nested.commit()
+            if self.engine.dialect.name == "sqlite":
+                # Without a transaction around it the release commits, and is guarded as if it did.
+                self.committed = list(slot.done)
         elif action == "undo" and nested is not None:
             nested.rollback()
         elif action == "rollback":
