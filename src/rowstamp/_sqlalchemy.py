@@ -11,7 +11,7 @@ SQLAlchemy promises nothing about these names. Each is wrapped here in a functio
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
+from typing import Any, TypeGuard, TypeVar, cast
 
 import sqlalchemy
 from sqlalchemy import MetaData, Table, util
@@ -23,9 +23,6 @@ from sqlalchemy.orm.mapper import _all_registries
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.expression import FromClause, Join, Select
 from sqlalchemy.types import TypeEngine
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm.session import SessionTransaction
 
 T = TypeVar("T")
 
@@ -324,11 +321,6 @@ def connection_info(dbapi_connection: Any) -> dict[Any, Any]:
             record = getattr(dbapi_connection, "_connection_record", None)
             return record.info if record is not None else {}
     return {}
-
-
-def session_transaction(session: Session) -> SessionTransaction | None:
-    """Return the session's current transaction, if it has begun one."""
-    return session._transaction
 
 
 def begin_session(session: Session) -> bool:

@@ -302,6 +302,3 @@ def _release(stamps: Sequence[bytes], writer: bytes, mint: Callable[[], bytes]) 
 def invalidate(stamps: Sequence[bytes], *, mint: Callable[[], bytes] = fresh_token) -> Flow[None]:
     """Make everything that depends on these stamps unusable, at once; loads in flight included."""
     yield Touch({stamp: mint() for stamp in stamps})
-
-
-Performer: TypeAlias = Callable[[Operation], Any]

@@ -43,7 +43,7 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     translate = context.execution_options.get("schema_translate_map")
     scope, dialect = attachment.scope, attachment.dialect
     found = effects(analysis, parameter_values(context), scope=scope, dialect=dialect, translate=translate)
-    alone = not state.manual and autocommits(attachment, connection, _verb(sql))
+    alone = _alone(attachment, connection, sql)
     if analysis.awaits_result and alone:
         found |= inserted_effects(analysis, None, scope=scope, dialect=dialect, translate=translate)
     elif analysis.awaits_result:
@@ -60,11 +60,10 @@ def note_select(
         attachment.alters = True
     if analysis.access is Access.READS:
         return False
-    state = state_of(connection.connection)
     found: set[Dependency] = set()
     for table in analysis.writes:
         found |= _named_effects(attachment, *_schema_and_name(table, translate), translate)
-    alone = not state.manual and autocommits(attachment, connection, _verb(sql))
+    alone = _alone(attachment, connection, sql)
     return _note(attachment, connection, found or set(_EVERYTHING), execute, alone=alone)
 
 
@@ -93,7 +92,7 @@ def note_text(attachment: Attachment, connection: Connection, sql: str, execute:
         found = set(_EVERYTHING)  # it calls a function that nothing is known of
     if not found:
         return False
-    alone = not state.manual and autocommits(attachment, connection, _verb(sql))
+    alone = _alone(attachment, connection, sql)
     return _note_definition(attachment, connection, found, execute, alone=alone, defines=facts.kind is TextKind.DEFINE)
 
 
@@ -175,7 +174,7 @@ def note_ddl(attachment: Attachment, connection: Connection, context: Any, sql: 
         attachment.alters = True
     translate = context.execution_options.get("schema_translate_map")
     found = _named_effects(attachment, schema_of(table, translate), table.name, translate)
-    alone = not state.manual and autocommits(attachment, connection, _verb(sql))
+    alone = _alone(attachment, connection, sql)
     return _note_definition(attachment, connection, found, execute, alone=alone, defines=True)
 
 
@@ -224,6 +223,11 @@ _CHANGES_NO_ROWS: Final = re.compile(
 """Single statements that define something beside the tables, or prepare a commit."""
 
 _COMMENTS: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*", re.DOTALL)
+
+
+def _alone(attachment: Attachment, connection: Connection, sql: str) -> bool:
+    """Whether a write commits by itself, in no transaction that anybody has begun."""
+    return not state_of(connection.connection).manual and autocommits(attachment, connection, _verb(sql))
 
 
 def _verb(sql: str) -> str:
