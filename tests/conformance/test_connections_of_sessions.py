@@ -106,6 +106,18 @@ def test_a_listener_gets_the_sessions_real_connection(env: Env) -> None:
     assert found == [Connection]
 
 
+def test_a_listener_of_the_connection_that_rewrites_is_seen(env: Env) -> None:
+    """What a `retval=True` listener of the session's own connection makes of a statement is what is looked up."""
+    rows = env.warm(FIRST)
+    with env.session() as session:
+
+        @event.listens_for(session.connection(), "before_cursor_execute", retval=True)
+        def _rewrite(_c: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:
+            return sql.replace("products.id = ", "products.id = 1 + "), parameters
+
+        assert read(session, FIRST) != rows
+
+
 def test_the_row_count_of_a_hit_is_that_of_the_miss(env: Env) -> None:
     """Drivers that count the rows of a SELECT are heard before their cursor is closed."""
     counts: list[int] = []
