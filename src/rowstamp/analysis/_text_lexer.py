@@ -73,7 +73,7 @@ _DISPUTED: Final = re.compile(
 
 _COMMON: Final = r"""
     (?P<space>[ \t\r\n]+)
-  | (?P<comment>/\*(?![!]|M!)(?:(?!\*/|/\*)[\s\S])*+\*/ | {line_comment})
+  | (?P<comment>/\*(?![!]|M!)(?:(?!\*/|/\*)[\s\S])*\*/ | {line_comment})
   | (?P<string>{string})
   | (?P<quoted>{quoted})
   | (?P<marker>{marker} | __\[POSTCOMPILE_\w+\])
@@ -90,7 +90,7 @@ _PATTERNS: Final = {
     "postgres": _COMMON.format(
         line_comment=r"--[^\n\r]*",
         string=(
-            r"[eE]'(?:[^'\\]|''|\\[\s\S])*+' | [bBxXnN]'[^'\\]*' | (?<!&)'(?:[^']|'')*+'"
+            r"[eE]'(?:[^'\\]|''|\\[\s\S])*'(?!') | [bBxXnN]'[^'\\]*' | (?<!&)'(?:[^']|'')*'(?!')"
             r" | \$(?P<tag>(?:[^\W\d]\w*)?)\$[\s\S]*?\$(?P=tag)\$"
         ),
         quoted=r'(?<!&)"[^"\\`\x00-\x1f]+"(?!")',
@@ -99,14 +99,14 @@ _PATTERNS: Final = {
     ),
     "sqlite": _COMMON.format(
         line_comment=r"--[^\n]*",
-        string=r"[xX]'[0-9a-fA-F]*' | '(?:[^']|'')*+'",
+        string=r"[xX]'[0-9a-fA-F]*' | '(?:[^']|'')*'(?!')",
         quoted=r'"[^"\\`\x00-\x1f]+"(?!") | `[^"\\`\x00-\x1f]+`(?!`) | \[[^\]\["\\`\x00-\x1f]+\]',
         marker=rf"\?\d* | [@$][A-Za-z_]\w*(?![:\w$]) | {_COLON} | {_FORMAT}",
         symbol=r"[-+*/<>=~!%&|.,;:()]",
     ),
     "mysql": _COMMON.format(
         line_comment=r"--(?=[ \t\r\n]|\Z)[^\n]*|\#[^\n]*",
-        string=r"[bBxXnN]'[^'\\]*' | '(?:[^'\\]|''|\\[^'])*+' | \"(?:[^\"\\]|\"\"|\\[^\"])*+\"",
+        string=r"[bBxXnN]'[^'\\]*' | '(?:[^'\\]|''|\\[^'])*'(?!') | \"(?:[^\"\\]|\"\"|\\[^\"])*\"(?!\")",
         quoted=r'`[^"\\`\x00-\x1f]+`(?!`)',
         marker=rf"\? | {_COLON} | {_FORMAT}",
         symbol=r"(?P<variable>@@?(?:[A-Za-z_][\w$]*|`[\w$.]+`))|(?!--)[-+*/<>=~!%^&|.,;:()]",
