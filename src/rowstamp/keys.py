@@ -41,6 +41,7 @@ def stamp_name(namespace: str, dependency: Dependency) -> bytes:
             *(column.encode("utf-8", "surrogatepass") for column in dependency.key),
             marker,
             value if isinstance(value, bytes) else b"",
+            dependency.facet.encode("utf-8", "surrogatepass"),
         ),
     )
 

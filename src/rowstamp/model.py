@@ -34,6 +34,9 @@ class Dependency(NamedTuple):
         name: the table (``schema.table``, or ``table`` in the default schema) or the tag.
         key: for rows, the names of the key columns.
         value: for rows, the canonical value of the key columns, or ``Unknown.UNKNOWN``.
+        facet: which changes count: ``""`` any; ``"rows"``: rows came, went, or got or lost this key value; ``".c"``: column c
+            of a row got another value. Readers of few columns depend on ``"rows"`` and on the facets of their columns, so that
+            a write to others leaves them valid; a write touches ``""`` and every narrower facet that it changes.
     """
 
     scope: str
@@ -41,6 +44,7 @@ class Dependency(NamedTuple):
     name: str
     key: tuple[str, ...] = ()
     value: bytes | Unknown | None = None
+    facet: str = ""
 
     @classmethod
     def everything(cls) -> Dependency:
@@ -64,6 +68,14 @@ class Dependency(NamedTuple):
         The second is for writers that know the table by name only (raw SQL), and so cannot name its keys.
         """
         return cls(scope, "rows", name, key, Unknown.UNKNOWN)
+
+    def of_membership(self) -> Dependency:
+        """``T!``, ``T.k=v!``: narrowed to rows that come, go, or get or lose the key value."""
+        return self._replace(facet="rows")
+
+    def of_column(self, column: str) -> Dependency:
+        """``T:c``, ``T.k=v:c``: narrowed to changes of one column's values. Case is folded, as in tables' names."""
+        return self._replace(facet=f".{column.lower()}")
 
     @classmethod
     def tag(cls, name: str) -> Dependency:
