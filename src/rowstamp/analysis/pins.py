@@ -30,7 +30,7 @@ from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.selectable import FromGrouping, Join
 
 from rowstamp._sqlalchemy import where_criteria
-from rowstamp.analysis.schema import compares_alike
+from rowstamp.analysis.equality import compares_alike
 
 __all__ = ["Occurrence", "Pin", "pinned_columns", "pinned_occurrences"]
 

@@ -14,9 +14,10 @@ from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
+from rowstamp.analysis.equality import bound_values, key_values
 from rowstamp.analysis.functions import FunctionKind, classify
 from rowstamp.analysis.pins import Occurrence, Pin
-from rowstamp.analysis.schema import Key, bound_values, iterate_keys, key_values, read_names, schema_of
+from rowstamp.analysis.schema import Key, iterate_keys, read_names, schema_of
 from rowstamp.analysis.tables import know
 from rowstamp.analysis.text import TextKind, parse_text
 from rowstamp.model import Dependency

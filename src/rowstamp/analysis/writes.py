@@ -21,13 +21,11 @@ from rowstamp._sqlalchemy import (
     tables_below,
 )
 from rowstamp.analysis.collect import table_key
+from rowstamp.analysis.equality import bound_values, key_value, key_values
 from rowstamp.analysis.pins import Pin, pinned_columns
 from rowstamp.analysis.schema import (
     Key,
-    bound_values,
     iterate_keys,
-    key_value,
-    key_values,
     schema_of,
     write_names,
 )

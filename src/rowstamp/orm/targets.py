@@ -15,7 +15,8 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClau
 from sqlalchemy.sql.visitors import iterate
 
 from rowstamp._sqlalchemy import is_table
-from rowstamp.analysis.schema import iterate_keys, key_value, write_names
+from rowstamp.analysis.equality import key_value
+from rowstamp.analysis.schema import iterate_keys, write_names
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.model import Dependency
 
