@@ -22,9 +22,8 @@ import redis.asyncio
 from rowstamp.drivers import perform, run, run_async
 from rowstamp.model import fresh_token
 from rowstamp.protocol import Hit, fill, lookup
-from rowstamp.stores._redis_address import Address, address_of_client
-from rowstamp.stores.redis import RedisStore
-from rowstamp.stores.redis_async import AsyncRedisStore
+from rowstamp.stores.redis import AsyncRedisStore, RedisStore
+from rowstamp.stores.redis.address import Address, address_of_client
 from rowstamp.testing.servers import ValkeyServer
 
 STAMPS = [os.urandom(16) for _ in range(4)]

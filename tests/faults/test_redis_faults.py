@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from rowstamp.errors import StoreError
-from rowstamp.stores._redis_talk import Health
 from rowstamp.stores.breaker import FAILURES
+from rowstamp.stores.redis.talk import Health
 from rowstamp.testing.servers import ValkeyServer
 from tests.faults.proxy import Proxy
 from tests.faults.shop import FAULTS, HOLDS_MAY_BE_LOST, OPTIONS, AsyncShop, Fault, Shop, shop, under_load

@@ -6,11 +6,10 @@ from typing import Any, Final
 
 import redis
 
-from rowstamp.stores import _redis_ops as ops
-from rowstamp.stores._redis_address import Address, address_of_client
-from rowstamp.stores._redis_sentinel import SentinelAddress
-from rowstamp.stores.redis import RedisStore
-from rowstamp.stores.redis_async import AsyncRedisStore
+from rowstamp.stores.redis import AsyncRedisStore, RedisStore
+from rowstamp.stores.redis import commands as ops
+from rowstamp.stores.redis.address import Address, address_of_client
+from rowstamp.stores.redis.sentinel import SentinelAddress
 from rowstamp.testing import FakeClock
 
 # A server's clock cannot be set, but all that it is for is how far away each end is. So time passes by moving every end

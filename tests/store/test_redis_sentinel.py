@@ -10,8 +10,8 @@ import pytest
 
 from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.stores import open_store
-from rowstamp.stores._redis_sentinel import SentinelAddress
 from rowstamp.stores.redis import RedisStore
+from rowstamp.stores.redis.sentinel import SentinelAddress
 from rowstamp.testing import FakeClock, StoreSuite
 from rowstamp.testing.store_harness import digest
 from tests.faults.shop import HOLDS_MAY_BE_LOST, AsyncShop, shop, under_load

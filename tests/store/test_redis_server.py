@@ -17,10 +17,9 @@ from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import commit, fill, lookup
 from rowstamp.store import AsyncStore, Store
-from rowstamp.stores import _redis_ops as ops
 from rowstamp.stores import open_store
-from rowstamp.stores.redis import RedisStore
-from rowstamp.stores.redis_async import AsyncRedisStore
+from rowstamp.stores.redis import AsyncRedisStore, RedisStore
+from rowstamp.stores.redis import commands as ops
 from rowstamp.testing.servers import ValkeyServer, free_port
 from rowstamp.testing.store_harness import HELD, MISSING, digest, run_flow, token
 from tests.faults.proxy import Proxy

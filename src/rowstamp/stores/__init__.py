@@ -97,24 +97,24 @@ def _open_memory(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - one si
 
 def _open_redis(parts: SplitResult, asynchronous: bool) -> Store | AsyncStore:  # noqa: FBT001 - see above
     try:
-        from rowstamp.stores import _redis_address
+        from rowstamp.stores.redis import address as redis_address
     except ImportError as exc:
         raise ConfigurationError(
             f"{parts.scheme}:// stores need a client; run: python -m pip install 'rowstamp[redis]'"
         ) from exc
-    from rowstamp.stores._redis_sentinel import SENTINEL_OPTIONS, SentinelAddress
-    from rowstamp.stores.redis import RedisStore, require_usable
+    from rowstamp.stores.redis.blocking import RedisStore, require_usable
+    from rowstamp.stores.redis.sentinel import SENTINEL_OPTIONS, SentinelAddress
 
-    address: _redis_address.Address | SentinelAddress
+    address: redis_address.Address | SentinelAddress
     if parts.scheme == "redis+sentinel":
         address = SentinelAddress.of_url(parts, _options(parts, known=SENTINEL_OPTIONS))
     else:
-        known = _redis_address.known_options(parts.scheme)
-        address = _redis_address.Address.of_url(parts, _options(parts, known=known))
+        known = redis_address.known_options(parts.scheme)
+        address = redis_address.Address.of_url(parts, _options(parts, known=known))
     require_usable(address)
     if not asynchronous:
         return RedisStore(address)
-    from rowstamp.stores.redis_async import AsyncRedisStore
+    from rowstamp.stores.redis import AsyncRedisStore
 
     return AsyncRedisStore(address)
 

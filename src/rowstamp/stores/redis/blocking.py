@@ -1,4 +1,4 @@
-"""The blocking store on Redis or Valkey; see :mod:`rowstamp.stores._redis_ops` for what it says to the server."""
+"""The blocking store on Redis or Valkey; see :mod:`rowstamp.stores.redis.commands` for what it says to the server."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from redis.exceptions import ConnectionError as Disconnected
 
 from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.model import StampState, StoreSnapshot
-from rowstamp.stores import _redis_ops as ops
-from rowstamp.stores._redis_address import Address, address_of_client
-from rowstamp.stores._redis_errors import FOREIGN, is_permanent
-from rowstamp.stores._redis_sentinel import SentinelAddress, find
-from rowstamp.stores._redis_talk import Health, Line, lead
+from rowstamp.stores.redis import commands as ops
+from rowstamp.stores.redis.address import Address, address_of_client
+from rowstamp.stores.redis.errors import FOREIGN, is_permanent
+from rowstamp.stores.redis.sentinel import SentinelAddress, find
+from rowstamp.stores.redis.talk import Health, Line, lead
 
 __all__ = ["RedisStore", "require_usable"]
 

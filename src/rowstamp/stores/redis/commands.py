@@ -125,7 +125,7 @@ class Script(NamedTuple):
 
 @lru_cache
 def _script(name: str, *, flags: str = "") -> Script:
-    folder = files("rowstamp.stores") / "lua"
+    folder = files("rowstamp.stores.redis") / "lua"
     parts = (f"#!lua{flags and ' flags='}{flags}\n".encode(), (folder / "common.lua").read_bytes())
     source = b"".join((*parts, (folder / f"{name}.lua").read_bytes()))
     return Script(sha1(source, usedforsecurity=False).hexdigest(), source)

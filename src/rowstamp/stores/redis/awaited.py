@@ -1,4 +1,4 @@
-"""The awaited store on Redis or Valkey; see :mod:`rowstamp.stores._redis_ops` for what it says to the server."""
+"""The awaited store on Redis or Valkey; see :mod:`rowstamp.stores.redis.commands` for what it says to the server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from redis.exceptions import ConnectionError as Disconnected
 
 from rowstamp.errors import StoreError
 from rowstamp.model import StampState, StoreSnapshot
-from rowstamp.stores import _redis_ops as ops
-from rowstamp.stores._redis_address import Address, address_of_client
-from rowstamp.stores._redis_errors import FOREIGN
-from rowstamp.stores._redis_sentinel import SentinelAddress, afind
-from rowstamp.stores._redis_talk import Health, Line, alead
+from rowstamp.stores.redis import commands as ops
+from rowstamp.stores.redis.address import Address, address_of_client
+from rowstamp.stores.redis.errors import FOREIGN
+from rowstamp.stores.redis.sentinel import SentinelAddress, afind
+from rowstamp.stores.redis.talk import Health, Line, alead
 
 __all__ = ["AsyncRedisStore"]
 

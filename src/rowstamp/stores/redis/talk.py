@@ -9,10 +9,10 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import ResponseError
 
 from rowstamp.errors import StoreError
-from rowstamp.stores._redis_address import AsyncConnection, Connection
-from rowstamp.stores._redis_errors import is_outage, is_permanent, log_permanent, store_error
-from rowstamp.stores._redis_ops import Server, Words
 from rowstamp.stores.breaker import Breaker, Gate
+from rowstamp.stores.redis.address import AsyncConnection, Connection
+from rowstamp.stores.redis.commands import Server, Words
+from rowstamp.stores.redis.errors import is_outage, is_permanent, log_permanent, store_error
 
 __all__ = ["Health", "Line", "alead", "lead", "packed"]
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from rowstamp.errors import ConfigurationError, StoreError
-from rowstamp.stores._redis_address import OPTIONS, Address
-from rowstamp.stores._redis_errors import FOREIGN
-from rowstamp.stores._redis_ops import Reply, Words
-from rowstamp.stores._redis_talk import alead, lead
+from rowstamp.stores.redis.address import OPTIONS, Address
+from rowstamp.stores.redis.commands import Reply, Words
+from rowstamp.stores.redis.errors import FOREIGN
+from rowstamp.stores.redis.talk import alead, lead
 
 __all__ = ["SENTINEL_OPTIONS", "SentinelAddress", "afind", "find"]
 
