@@ -1,6 +1,7 @@
 # Every target sets up what it needs: Python >= 3.11 with venv and pip, make and git are enough.
 #
 #   make demo                   watch the cache work on a shop database
+#   make example                serve the example application on port 8000
 #   make test                   the suite on SQLAlchemy 2.1, then on 2.0
 #   make test WORKERS=0 PYTEST_ARGS="tests/unit -x"
 #   make check                  formatting, lint, types, import rules
@@ -11,6 +12,8 @@ PYTHON ?= python3
 WORKERS ?= auto
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+# Where `make example` listens.
+PORT ?= 8000
 
 VENV := .venv
 VENV20 := .venv-sa20
@@ -21,7 +24,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv test test-sa21 test-sa20 test-deep coverage check lint format-check types imports fmt requirements upgrade changelog clean
+.PHONY: help demo example venv test test-sa21 test-sa20 test-deep coverage check lint format-check types imports fmt requirements upgrade changelog clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +60,9 @@ venv: $(VENV)/.stamp-dev $(VENV20)/.stamp-dev
 
 demo: $(VENV)/.stamp-demo
 	$(VENV)/bin/rowstamp demo $(DEMO_ARGS)
+
+example: $(VENV)/.stamp-dev
+	$(VENV)/bin/python -m uvicorn examples.shop.app:app --port $(PORT)
 
 test: test-sa21 test-sa20
 

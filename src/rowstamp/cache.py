@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Generator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -190,6 +190,16 @@ class _BaseCache:
     def stats(self) -> Stats:
         """Return what this cache has done since it was made; a frozen snapshot."""
         return self._core.counters.snapshot()
+
+    @contextmanager
+    def counting(self) -> Generator[Callable[[], Stats]]:
+        """Return a context that counts what this cache does in it, in the tasks and threads started with it too.
+
+        ``with cache.counting() as counted: ...`` gives a function that returns the :class:`Stats` of the context so far. Contexts
+        that run at the same time do not count each other's reads: a web request can say what it was served from.
+        """
+        with self._core.counters.part() as part:
+            yield part.snapshot
 
     def disabled(self) -> AbstractContextManager[None]:
         """Return a context in which this thread or task is neither served nor fills; its writes still invalidate."""

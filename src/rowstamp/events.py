@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -45,9 +47,14 @@ class Stats:
 
 
 class Counters:
-    """The live counters behind :class:`Stats`; every method may be called from any thread."""
+    """The live counters behind :class:`Stats`; every method may be called from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        whole: the counters of which these count a part; see :meth:`part`.
+    """
+
+    def __init__(self, whole: Counters | None = None) -> None:
+        self.whole = whole
         self._lock = threading.Lock()
         self._numbers: Counter[str] = Counter()
         self._bypasses: Counter[str] = Counter()
@@ -57,17 +64,36 @@ class Counters:
         """Add to one of the numbers of :class:`Stats`."""
         with self._lock:
             self._numbers[what] += number
+        for part in _parts.get():
+            if part.whole is self:
+                part.count(what, number)
 
     def hit(self, load_time: float) -> None:
         """Count a hit and the time it saved, in seconds."""
         with self._lock:
             self._numbers["hits"] += 1
             self._saved += load_time
+        for part in _parts.get():
+            if part.whole is self:
+                part.hit(load_time)
 
     def bypass(self, reason: str) -> None:
         """Count a bypass under its reason."""
         with self._lock:
             self._bypasses[reason] += 1
+        for part in _parts.get():
+            if part.whole is self:
+                part.bypass(reason)
+
+    @contextmanager
+    def part(self) -> Generator[Counters]:
+        """Count a second time, by itself, what happens in this context and in the tasks it starts."""
+        part = Counters(self)
+        token = _parts.set((*_parts.get(), part))
+        try:
+            yield part
+        finally:
+            _parts.reset(token)
 
     def snapshot(self) -> Stats:
         """Return the numbers as they are now."""
@@ -75,3 +101,6 @@ class Counters:
             return Stats(
                 **dict(self._numbers), bypasses=MappingProxyType(dict(self._bypasses)), load_time_saved=self._saved
             )
+
+
+_parts: ContextVar[tuple[Counters, ...]] = ContextVar("rowstamp-counted-parts", default=())

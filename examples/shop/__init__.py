@@ -1,0 +1,1 @@
+"""A small shop: FastAPI, SQLAlchemy's asyncio, and every part of rowstamp."""
