@@ -75,17 +75,18 @@ def _one_line(sql: str) -> str:
 
 
 def describe(dependency: Dependency) -> str:
-    """Return a dependency in the notation of the documentation: ``T``, ``T.k=v``, ``T.k=?``, ``tag t``."""
+    """Return a dependency in the notation of the documentation: ``T``, ``T.k=v``, ``T.k=?!``, ``T:column``, ``tag t``."""
     if dependency.kind == "everything":
         return "everything"
     if dependency.kind == "tag":
         return f"tag {dependency.name}"
+    facet = "!" if dependency.facet == "rows" else dependency.facet.replace(".", ":", 1)
     if dependency.kind == "table":
-        return dependency.name
+        return dependency.name + facet
     key = ",".join(dependency.key)
     if dependency.value is Unknown.UNKNOWN:
-        return f"{dependency.name}.{key}=?" if key else f"{dependency.name}.?"
-    return f"{dependency.name}.{key}=<value {_shown(dependency.value)}>"
+        return (f"{dependency.name}.{key}=?" if key else f"{dependency.name}.?") + facet
+    return f"{dependency.name}.{key}=<value {_shown(dependency.value)}>{facet}"
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.elements import BooleanClauseList
 
+import rowstamp.analysis.effects
 import rowstamp.analysis.pins
 import rowstamp.analysis.reads
 import rowstamp.analysis.writes
@@ -58,7 +59,7 @@ def no_unknown_rows_of_reads(patch: Patch) -> None:
 
 
 def no_cascades(patch: Patch) -> None:
-    for module in (rowstamp.analysis.writes, rowstamp.orm.writes):
+    for module in (rowstamp.analysis.effects, rowstamp.orm.writes):
         patch.setattr(module, "cascade_effects", lambda *_, **__: set[Dependency]())
 
 
@@ -68,7 +69,7 @@ def no_keys_of_inserts(patch: Patch) -> None:
 
 
 def keys_never_differ(patch: Patch) -> None:
-    patch.setattr(rowstamp.analysis.writes, "keys_differ", lambda _: False)
+    patch.setattr(rowstamp.analysis.effects, "keys_differ", lambda _: False)
 
 
 def no_text_writes(patch: Patch) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import MetaData, Table
 from rowstamp._sqlalchemy import mapped_metadata, type_affinity
 from rowstamp.analysis.schema import iterate_keys
 
-__all__ = ["Change", "cascaded", "keys_differ", "know"]
+__all__ = ["Change", "cascaded", "keys_differ", "know", "namesakes"]
 
 TableName = tuple[str | None, str]
 
@@ -71,6 +71,7 @@ class _Known:
         self._version = -1
         self.foreign_keys: dict[str, list[_ForeignKey]] = {}
         self.key_sets: dict[str, set[frozenset[Any]]] = {}
+        self.tables: dict[str, WeakSet[Table[Any]]] = {}
 
     def show(self, metadata: MetaData) -> None:
         with self._lock:
@@ -88,7 +89,9 @@ class _Known:
     def _build(self, tables: list[Table[Any]]) -> None:
         foreign_keys: defaultdict[str, list[_ForeignKey]] = defaultdict(list)
         key_sets: defaultdict[str, set[frozenset[Any]]] = defaultdict(set)
+        self.tables = {}
         for table in tables:
+            self.tables.setdefault(table.name.lower(), WeakSet()).add(table)
             key_sets[table.name.lower()].add(_key_set(table))
             for parent, key in _acting_foreign_keys(table):
                 foreign_keys[parent].append(key)
@@ -160,6 +163,12 @@ def cascaded(changes: Iterable[Change]) -> set[TableName]:
                 found.add(key.child)
                 waiting.append(key.change(change))
     return found
+
+
+def namesakes(name: str) -> list[Table[Any]]:
+    """Return the descriptions of a table in all metadata known, whatever their schema."""
+    _known.refresh()
+    return list(_known.tables.get(name.lower(), ()))
 
 
 def keys_differ(table: Any) -> bool:

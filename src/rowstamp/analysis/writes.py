@@ -1,13 +1,12 @@
-"""DML → effects: worked out once per statement shape, filled with parameter values per execution."""
+"""What the shape of a DML statement says about its effects; :mod:`.effects` fills in the parameters of each execution."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Table
-from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause
 
@@ -20,29 +19,13 @@ from rowstamp._sqlalchemy import (
     is_upsert,
     tables_below,
 )
+from rowstamp.analysis.changed import changed_names
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.equality import bound_values, key_value, key_values
 from rowstamp.analysis.pins import Pin, pinned_columns
-from rowstamp.analysis.schema import (
-    Key,
-    iterate_keys,
-    schema_of,
-    write_names,
-)
-from rowstamp.analysis.tables import Change, cascaded, keys_differ, know
-from rowstamp.model import Dependency
+from rowstamp.analysis.schema import Key, iterate_keys
+from rowstamp.analysis.tables import Change, know
 
-__all__ = [
-    "WriteAnalysis",
-    "analyse_dml",
-    "any_change",
-    "cascade_effects",
-    "effects",
-    "inserted_effects",
-    "wide_effects",
-]
-
-Names = tuple[str, ...]
+__all__ = ["KeyEffect", "WriteAnalysis", "analyse_dml", "any_change"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +37,14 @@ class KeyEffect:
         columns: the columns themselves.
         binds: for each column the parameter that has its value and whether that is a list; ``None``: not known.
         from_result: whether the database's answer will tell (the keys of inserted rows).
+        moves: whether rows come or go, or get another value of this key.
     """
 
     key: Key
     columns: tuple[Any, ...]
     binds: tuple[tuple[str, bool], ...] | None
     from_result: bool = False
+    moves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +56,14 @@ class WriteAnalysis:
         keys: what is known for each key.
         wide: other tables that the statement changes, nothing known of their rows.
         changes: what happens to rows, by which foreign keys make the database change other tables.
+        changed: the columns that an UPDATE may change; ``None`` if rows come or go, or any column may change.
     """
 
     table: FromClause
     keys: tuple[KeyEffect, ...]
     wide: tuple[FromClause, ...]
     changes: tuple[Change, ...]
+    changed: frozenset[str] | None = None
 
     @property
     def awaits_result(self) -> bool:
@@ -97,12 +84,13 @@ def analyse_dml(compiled: Any) -> WriteAnalysis:
     # Words such as OR REPLACE, in the statement or the table's own rules, let it remove rows that it does not name.
     replaces = has_prefixes(statement) or _replaces_rows(table)
     sure = len(targets) == 1 and not replaces
+    changed = changed_names(compiled, statement, table) if compiled.isupdate and sure else None
     keys = tuple(
-        _key_effect(compiled, statement, table, key, columns) if sure else KeyEffect(key, tuple(columns), None)
+        _key_effect(compiled, statement, table, key, columns, changed) if sure else KeyEffect(key, tuple(columns), None)
         for key, columns in iterate_keys(table)
     )
-    changes = (_change(compiled, statement, table, replaces=replaces), *map(any_change, others))
-    return WriteAnalysis(table, keys, tuple(others), changes)
+    changes = (_change(compiled, statement, table, changed, replaces=replaces), *map(any_change, others))
+    return WriteAnalysis(table, keys, tuple(others), changes, changed)
 
 
 def _further_targets(statement: Any, table: FromClause) -> Iterable[FromClause]:
@@ -127,7 +115,9 @@ def any_change(table: FromClause) -> Change:
     return Change(table_key(table)[1].lower(), deletes=True, updates=None)
 
 
-def _change(compiled: Any, statement: Any, table: FromClause, *, replaces: bool) -> Change:
+def _change(
+    compiled: Any, statement: Any, table: FromClause, changed: frozenset[str] | None, *, replaces: bool
+) -> Change:
     name = table_key(table)[1].lower()
     if replaces:
         return Change(name, deletes=True, updates=None)
@@ -136,141 +126,29 @@ def _change(compiled: Any, statement: Any, table: FromClause, *, replaces: bool)
         return Change(name, deletes=False, updates=None if is_upsert(statement) else frozenset())
     if compiled.isdelete:
         return Change(name, deletes=True, updates=frozenset())
-    changed = {str(getattr(column, "key", column)) for column in changed_columns(statement)}
-    changed.update(compiled.column_keys or ())
-    names = {str(column.name).lower() for column in table.c if column.key in changed or _changes_by_itself(column)}
-    return Change(name, deletes=False, updates=frozenset(names))
+    return Change(name, deletes=False, updates=changed)
 
 
-def _changes_by_itself(column: Any) -> bool:
-    return getattr(column, "onupdate", None) is not None or getattr(column, "server_onupdate", None) is not None
-
-
-def _key_effect(compiled: Any, statement: Any, table: FromClause, key: Key, columns: list[Any]) -> KeyEffect:
+def _key_effect(
+    compiled: Any, statement: Any, table: FromClause, key: Key, columns: list[Any], changed: frozenset[str] | None
+) -> KeyEffect:
     if compiled.isinsert:
         known = not (is_upsert(statement) or inserts_several(statement) or statement.select is not None)
         return KeyEffect(key, tuple(columns), None, from_result=known)
-    if compiled.isupdate and _changes_key(compiled, statement, columns):
+    moves = _changes_key(changed, key)
+    if compiled.isupdate and moves:
         return KeyEffect(key, tuple(columns), None)
     pins = pinned_columns(statement, table)
     binds = [_bind(pins.get(name), compiled.bind_names) for name in key]
     known_binds = tuple(bind for bind in binds if bind is not None)
-    return KeyEffect(key, tuple(columns), known_binds if len(known_binds) == len(key) else None)
+    return KeyEffect(key, tuple(columns), known_binds if len(known_binds) == len(key) else None, moves=moves)
 
 
-def _changes_key(compiled: Any, statement: Any, columns: Sequence[Any]) -> bool:
-    """Whether an UPDATE may give a key column a new value."""
-    changed = {getattr(column, "key", column) for column in changed_columns(statement)}
-    changed.update(compiled.column_keys or ())
-    return any(column.key in changed or column.name in changed or _changes_by_itself(column) for column in columns)
+def _changes_key(changed: frozenset[str] | None, key: Key) -> bool:
+    """Whether rows may come or go, or get another value of a key."""
+    return changed is None or any(name.lower() in changed for name in key)
 
 
 def _bind(pin: Pin | None, names: Mapping[BindParameter[Any], str]) -> tuple[str, bool] | None:
     name = names.get(pin.bind) if pin is not None else None
     return (name, pin.expanding) if pin is not None and name is not None else None
-
-
-# ---------------------------------------------------------------------------------------------- per execution
-
-
-def effects(
-    analysis: WriteAnalysis,
-    parameter_sets: Sequence[Mapping[str, Any]],
-    *,
-    scope: str,
-    dialect: Dialect,
-    translate: Mapping[Any, Any] | None = None,
-) -> set[Dependency]:
-    """Return what one execution of a DML statement touches, as far as it is known before it runs."""
-    names = _names(analysis.table, translate)
-    found = {Dependency.table(scope, name) for name in names}
-    for key in analysis.keys:
-        found |= _key_effects(key, names, parameter_sets, scope, dialect)
-    if keys_differ(analysis.table):
-        found |= {Dependency.unknown_rows(scope, name) for name in names}
-    for table in analysis.wide:
-        found |= wide_effects(schema_of(table, translate), table_key(table)[1], scope)
-    return found | cascade_effects(analysis.changes, scope=scope, translate=translate)
-
-
-def cascade_effects(
-    changes: Iterable[Change], *, scope: str, translate: Mapping[Any, Any] | None = None
-) -> set[Dependency]:
-    """Return the effects on the tables that the database itself changes along with others."""
-    found: set[Dependency] = set()
-    for schema, name in cascaded(changes):
-        found |= wide_effects(translate.get(schema, schema) if translate else schema, name, scope)
-    return found
-
-
-def _key_effects(
-    key: KeyEffect, names: Names, parameter_sets: Sequence[Mapping[str, Any]], scope: str, dialect: Dialect
-) -> set[Dependency]:
-    if key.from_result:
-        return set()
-    unknown = {Dependency.unknown_rows(scope, name, key.key) for name in names}
-    if key.binds is None:
-        return unknown
-    found: set[Dependency] = set()
-    for parameters in parameter_sets:
-        options = [bound_values(parameters.get(bind), expanding=expanding) for bind, expanding in key.binds]
-        values = key_values(key.columns, dialect, options)
-        if values is None:
-            return unknown
-        found |= {Dependency.rows(scope, name, key.key, value) for name in names for value in values}
-    return found
-
-
-def inserted_effects(
-    analysis: WriteAnalysis,
-    rows: Sequence[Sequence[Any] | None] | None,
-    *,
-    scope: str,
-    dialect: Dialect,
-    translate: Mapping[Any, Any] | None = None,
-) -> set[Dependency]:
-    """Return what an INSERT touched by key, from the primary keys the database gave to its rows.
-
-    Args:
-        analysis: what :func:`analyse_dml` said of its shape.
-        rows: the primary key of each inserted row, or ``None`` where it is not known.
-        scope: the identity of the database.
-        dialect: the dialect of the engine that executed it.
-        translate: the ``schema_translate_map`` in force.
-    """
-    names = _names(analysis.table, translate)
-    found: set[Dependency] = set()
-    for key in analysis.keys:
-        values = _inserted_values(key, rows, dialect)
-        if values is None:
-            found |= {Dependency.unknown_rows(scope, name, key.key) for name in names}
-        else:
-            found |= {Dependency.rows(scope, name, key.key, value) for name in names for value in values}
-    return found
-
-
-def _inserted_values(
-    key: KeyEffect, rows: Sequence[Sequence[Any] | None] | None, dialect: Dialect
-) -> list[bytes] | None:
-    if not key.from_result or rows is None:
-        return None
-    values: list[bytes] = []
-    for row in rows:
-        value = key_value(key.columns, dialect, tuple(row)) if row is not None and len(row) == len(key.key) else None
-        if value is None:
-            return None
-        values.append(value)
-    return values
-
-
-def wide_effects(schema: str | None, name: str, scope: str) -> set[Dependency]:
-    """Return the effects of a write to a table of whose rows nothing is known."""
-    found: set[Dependency] = set()
-    for stamp in write_names(schema, name):
-        found.add(Dependency.table(scope, stamp))
-        found.add(Dependency.unknown_rows(scope, stamp))
-    return found
-
-
-def _names(table: FromClause, translate: Mapping[Any, Any] | None) -> Names:
-    return write_names(schema_of(table, translate), table_key(table)[1])

@@ -193,4 +193,5 @@ def _table_effects(table: Table, known: Mapping[Column[Any], object], scope: str
             found.add(
                 Dependency.unknown_rows(scope, name, key) if value is None else Dependency.rows(scope, name, key, value)
             )
-    return found
+    # Which columns are meant nobody has said; every reader depends on the stamp itself or on its membership.
+    return found | {each.of_membership() for each in found}

@@ -18,8 +18,9 @@ from typing import Any, Final
 from sqlalchemy.engine import Dialect
 
 from rowstamp._sqlalchemy import connection_info, inserted_keys
-from rowstamp.analysis.writes import WriteAnalysis, inserted_effects
-from rowstamp.model import Dependency
+from rowstamp.analysis.effects import inserted_effects
+from rowstamp.analysis.writes import WriteAnalysis
+from rowstamp.model import Dependency, Unknown
 from rowstamp.orm.attachment import Attachment
 
 __all__ = ["TransactionState", "guard_commits", "state_of", "unguard_commits"]
@@ -97,7 +98,7 @@ class TransactionState:
 
 
 def _widened(effect: Dependency) -> Dependency:
-    return Dependency.unknown_rows(effect.scope, effect.name, effect.key) if effect.kind == "rows" else effect
+    return effect._replace(value=Unknown.UNKNOWN) if effect.kind == "rows" else effect
 
 
 def state_of(dbapi_connection: Any) -> TransactionState:

@@ -14,11 +14,11 @@ from sqlalchemy.types import TypeEngine
 
 from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
 from rowstamp.analysis.collect import TableKey, table_key
+from rowstamp.analysis.effects import cascade_effects, effects, inserted_effects, wide_effects
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
 from rowstamp.analysis.tables import Change
 from rowstamp.analysis.text import TextFacts, TextKind, parse_text
-from rowstamp.analysis.writes import cascade_effects, effects, inserted_effects, wide_effects
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.isolation import autocommits, in_driver_transaction

@@ -9,7 +9,8 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.engine import Dialect
 
-from rowstamp.analysis.writes import analyse_dml, effects, inserted_effects, wide_effects
+from rowstamp.analysis.effects import effects, inserted_effects, wide_effects
+from rowstamp.analysis.writes import analyse_dml
 from rowstamp.explain import describe
 from tests.unit.analysis.shop import (
     MYSQL,
@@ -35,7 +36,7 @@ def touched(statement: Any, *parameter_sets: dict[str, Any], dialect: Dialect = 
 def test_an_update_of_one_row_touches_the_table_and_the_row() -> None:
     """Reads of other rows by key stay valid."""
     statement = update(products).where(products.c.id == 1).values(name="x")
-    assert touched(statement) == {"products", "products.id=<value 1>"}
+    assert touched(statement) == {"products", "products:name", "products.id=<value 1>", "products.id=<value 1>:name"}
 
 
 def test_a_delete_of_one_row_touches_the_row() -> None:
@@ -81,7 +82,7 @@ def test_keys_of_inserts_wait_for_the_result() -> None:
     analysis = analyse_dml(compiled)
     assert analysis.awaits_result
     known = {describe(each) for each in inserted_effects(analysis, [(7,)], scope="db", dialect=SQLITE)}
-    assert known == {"products.id=<value 7>", "?.products.id=<value 7>"}
+    assert known == {f"{name}.id=<value 7>{facet}" for name in ("products", "?.products") for facet in ("", "!")}
 
 
 @pytest.mark.parametrize("rows", [None, [None], [(None,)], [("7",)]], ids=str)
@@ -89,7 +90,7 @@ def test_keys_of_inserts_that_are_not_known_touch_unknown_rows(rows: Any) -> Non
     """A read that found nothing may find the new row."""
     analysis = analyse_dml(insert(products).values(name="x").compile(dialect=SQLITE))
     found = {describe(each) for each in inserted_effects(analysis, rows, scope="db", dialect=SQLITE)}
-    assert found == {"products.id=?", "?.products.id=?"}
+    assert found == {f"{name}.id=?{facet}" for name in ("products", "?.products") for facet in ("", "!")}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,8 @@ def test_text_keys_are_unknown_where_the_collation_is_not_exact() -> None:
 def test_composite_keys_name_the_row_together() -> None:
     """Both columns are needed."""
     statement = delete(lines).where(lines.c.order_id == 1, lines.c.position == 2)
-    assert touched(statement) == {"lines", "lines.order_id,position=<value 1,2>"}
+    row = "lines.order_id,position=<value 1,2>"
+    assert touched(statement) == {"lines", "lines!", row, f"{row}!"}
     assert "lines.order_id,position=?" in touched(delete(lines).where(lines.c.order_id == 1))
 
 
@@ -142,15 +144,13 @@ def test_writes_to_a_schema_touch_it_and_the_table_of_any_schema() -> None:
     compiled = delete(tenant_products).where(tenant_products.c.id == 1).compile(dialect=SQLITE)
     found = effects(analyse_dml(compiled), [compiled.construct_params()], scope="db", dialect=SQLITE)
     # Foreign keys are followed by name, whatever the schema.
-    assert {name for name in map(describe, found) if "lines" not in name} == {
-        "products",
-        "tenant.products",
-        "products.id=<value 1>",
-        "tenant.products.id=<value 1>",
-    }
+    touched_here = {name for name in map(describe, found) if "lines" not in name and not name.endswith("!")}
+    assert touched_here == {"products", "tenant.products", "products.id=<value 1>", "tenant.products.id=<value 1>"}
 
 
 def test_a_write_by_name_touches_whatever_is_pinned() -> None:
     """Raw SQL knows a table's name and nothing of its keys."""
     found = {describe(each) for each in wide_effects(None, "Products", "db")}
-    assert found == {"products", "products.?", "?.products", "?.products.?"}
+    assert found == {
+        f"{name}{rows}{facet}" for name in ("products", "?.products") for rows in ("", ".?") for facet in ("", "!")
+    }
