@@ -15,10 +15,19 @@ from sqlalchemy.engine import Dialect
 
 from rowstamp.codec import canonical
 
-__all__ = ["PIN_LIMIT", "bound_values", "compares_alike", "key_value", "key_values"]
+__all__ = ["NULL", "PIN_LIMIT", "Null", "bound_values", "compares_alike", "key_value", "key_values"]
 
 PIN_LIMIT: Final = 64
 """Most values to which one read may pin a key; a longer list depends on the whole table instead."""
+
+
+class Null(enum.Enum):
+    """The value of a key column that is NULL, as a row has it and as ``IS NULL`` asks for it. No ``=`` ever finds it."""
+
+    NULL = "NULL"
+
+
+NULL: Final = Null.NULL
 
 _Normaliser: TypeAlias = Callable[[Any, Dialect, object], object | None]
 
@@ -34,7 +43,8 @@ def key_values(columns: Sequence[Any], dialect: Dialect, values: Sequence[Sequen
     Args:
         columns: the key's columns.
         dialect: the database whose equality counts.
-        values: for each column the values it is pinned to; their product is taken.
+        values: for each column the values it is pinned to; their product is taken. NULL is ``NULL``; ``None``, which a
+            parameter may be, equals nothing.
     """
     total = 1
     for options in values:
@@ -57,14 +67,16 @@ def key_value(columns: Sequence[Any], dialect: Dialect, values: Sequence[object]
         part = _canonical_part(column.type, dialect, value)
         if part is None:
             return None
-        parts.append(part)
+        parts.append(None if part is NULL else part)
     return canonical(tuple(parts))
 
 
 def _canonical_part(type_: types.TypeEngine[Any], dialect: Dialect, value: object) -> object | None:
     """Map a bound value to one that is equal for us exactly when the database calls it equal; ``None`` if unsure."""
     normalise = _normaliser(type_)
-    return normalise(type_, dialect, value) if normalise is not None else None
+    if normalise is None:
+        return None  # a type decorator may store something else for None
+    return NULL if value is NULL else normalise(type_, dialect, value)
 
 
 def _normaliser(type_: types.TypeEngine[Any]) -> _Normaliser | None:
