@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import StaticPool
@@ -241,6 +242,9 @@ class Env(Node):
 
     def new_engine(self, url: str | None = None, **options: Any) -> Target:
         """Make another engine on the same database, not attached to anything."""
+        if self.dialect == "mariadb":
+            # Its default, REPEATABLE READ, has scenarios of its own: they say isolation_level=None.
+            options = {"isolation_level": "READ COMMITTED", **options}
         target = (create_async_engine if self.asynchronous else create_engine)(url or self.url, **options)
         engine = sync_engine(target)
         self._engines.append(engine)
@@ -363,6 +367,14 @@ def _attribute(value: object, above: Sequence[object]) -> object:
     if isinstance(value, list | set | tuple):
         return [plain(each, above) for each in cast("list[object]", value)]
     return plain(value, above)
+
+
+def upsert(env: Env, target: Any, values: dict[str, Any], *, by: str, change: dict[str, Any]) -> Any:
+    """Make an INSERT that changes the row that is there already, told by a unique column, in the database's own words."""
+    if env.dialect == "mariadb":
+        return mysql.insert(target).values(values).on_duplicate_key_update(change)
+    made: Any = (sqlite if env.dialect == "sqlite" else postgresql).insert(target).values(values)
+    return made.on_conflict_do_update(index_elements=[by], set_=change)
 
 
 def _enforce_foreign_keys(connection: Any, _record: Any) -> None:

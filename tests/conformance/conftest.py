@@ -1,4 +1,4 @@
-"""Runs every scenario on each driver: `env` on all of them, `sqlite_env` and `postgres_env` where only one database can."""
+"""Runs every scenario on each driver: `env` on all of them, `sqlite_env` and the like where only one database can."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import psycopg
+import pymysql
 import pytest
+from pymysql.constants import CLIENT
 from sqlalchemy import create_engine
 
 from rowstamp.testing.servers import PostgresServer
-from tests.conformance.models import COUNTED, Base, build
+from tests.conformance.models import COUNTED, FIRST_GENERATED, Base, build
 from tests.harness import Backend, Env
+from tests.servers.mariadb import MariaDBServer
 
 SQLITE = [
     Backend("sqlite", "pysqlite", asynchronous=False),
@@ -25,6 +28,10 @@ POSTGRES = [
     Backend("postgresql", "psycopg", asynchronous=False),
     Backend("postgresql", "psycopg", asynchronous=True, id="psycopg_async"),
     Backend("postgresql", "asyncpg", asynchronous=True, awaited_store=True),
+]
+MARIADB = [
+    Backend("mariadb", "pymysql", asynchronous=False),
+    Backend("mariadb", "asyncmy", asynchronous=True, awaited_store=True),
 ]
 
 
@@ -78,6 +85,35 @@ def postgres_shop(postgres_server: PostgresServer) -> Iterator[psycopg.Connectio
         yield owner
 
 
+@pytest.fixture(scope="session")
+def mariadb_shop(mariadb_server: MariaDBServer) -> Iterator[pymysql.Connection[Any]]:
+    """The same on MariaDB, where the first rows are kept in a database of their own."""
+    owner = pymysql.connect(
+        unix_socket=str(mariadb_server.socket_path),
+        user="root",
+        autocommit=True,
+        client_flag=CLIENT.MULTI_STATEMENTS,
+    )
+    with owner:
+        _run(owner, "CREATE DATABASE shop; CREATE DATABASE seed")
+        engine = create_engine(mariadb_server.url("pymysql", "shop"))
+        with engine.begin() as connection:
+            build(connection)
+            for name in _TABLES:
+                connection.exec_driver_sql(f"CREATE TABLE seed.{name} AS SELECT * FROM {name}")
+        engine.dispose()
+        owner.select_db("shop")
+        yield owner
+
+
+def _run(connection: pymysql.Connection[Any], sql: str) -> None:
+    """Run several statements in one round trip."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        while cursor.nextset():
+            pass
+
+
 _TABLES = [table.name for table in Base.metadata.sorted_tables]
 _RESTORE = f"""
 DO $$ DECLARE name text; BEGIN
@@ -90,8 +126,26 @@ DO $$ DECLARE name text; BEGIN
 END $$;
 {"".join(f"DELETE FROM {name};" for name in reversed(_TABLES))}
 {"".join(f"INSERT INTO {name} TABLE seed.{name};" for name in _TABLES)}
-SELECT {", ".join(f"setval('{name}_id_seq', 1000)" for name in COUNTED)};
+SELECT {", ".join(f"setval('{name}_id_seq', {FIRST_GENERATED - 1})" for name in COUNTED)};
 """  # one round trip; TRUNCATE would take 100 ms
+
+
+_RESTORE_MARIADB = f"""
+BEGIN NOT ATOMIC
+    FOR made IN (SELECT schema_name AS name FROM information_schema.schemata WHERE schema_name NOT IN
+        ('shop', 'seed', 'mysql', 'sys', 'information_schema', 'performance_schema'))
+    DO EXECUTE IMMEDIATE CONCAT('DROP DATABASE `', made.name, '`'); END FOR;
+    SET foreign_key_checks = 0;
+    FOR made IN (SELECT table_name AS name, IF(table_type = 'VIEW', 'VIEW', 'TABLE') AS kind
+        FROM information_schema.tables WHERE table_schema = 'shop' AND table_name NOT IN ('{"','".join(_TABLES)}'))
+    DO EXECUTE IMMEDIATE CONCAT('DROP ', made.kind, ' `', made.name, '`'); END FOR;
+    {"".join(f"DELETE FROM {name}; INSERT INTO {name} SELECT * FROM seed.{name};" for name in _TABLES)}
+    SET foreign_key_checks = 1;
+    FOR used IN (SELECT table_name AS name FROM information_schema.tables
+        WHERE table_schema = 'shop' AND auto_increment <> {FIRST_GENERATED})
+    DO EXECUTE IMMEDIATE CONCAT('ALTER TABLE `', used.name, '` AUTO_INCREMENT = {FIRST_GENERATED}'); END FOR;
+END;
+"""  # one round trip; a counter is put back only where it was used, for that takes 3 ms
 
 
 def _sqlite_url(request: pytest.FixtureRequest, backend: Backend) -> str:
@@ -108,9 +162,19 @@ def _postgres_url(request: pytest.FixtureRequest, backend: Backend) -> str:
     return server.url(backend.driver, "shop")
 
 
+def _mariadb_url(request: pytest.FixtureRequest, backend: Backend) -> str:
+    shop: pymysql.Connection[Any] = request.getfixturevalue("mariadb_shop")
+    server: MariaDBServer = request.getfixturevalue("mariadb_server")
+    _run(shop, _RESTORE_MARIADB)
+    return server.url(backend.driver, "shop")
+
+
+_URLS = {"sqlite": _sqlite_url, "postgresql": _postgres_url, "mariadb": _mariadb_url}
+
+
 def database_url(request: pytest.FixtureRequest, backend: Backend) -> str:
     """Return the URL of a shop as it is in the beginning."""
-    return (_sqlite_url if backend.dialect == "sqlite" else _postgres_url)(request, backend)
+    return _URLS[backend.dialect](request, backend)
 
 
 def _environment(request: pytest.FixtureRequest) -> Generator[Env]:
@@ -120,7 +184,7 @@ def _environment(request: pytest.FixtureRequest) -> Generator[Env]:
     env.call(env.close)
 
 
-@pytest.fixture(params=SQLITE + POSTGRES, ids=str)
+@pytest.fixture(params=SQLITE + POSTGRES + MARIADB, ids=str)
 def env(request: pytest.FixtureRequest) -> Generator[Env]:
     yield from _environment(request)
 
@@ -132,4 +196,15 @@ def sqlite_env(request: pytest.FixtureRequest) -> Generator[Env]:
 
 @pytest.fixture(params=POSTGRES, ids=str)
 def postgres_env(request: pytest.FixtureRequest) -> Generator[Env]:
+    yield from _environment(request)
+
+
+@pytest.fixture(params=SQLITE + POSTGRES, ids=str)
+def returning_env(request: pytest.FixtureRequest) -> Generator[Env]:
+    """Where UPDATE can return rows."""
+    yield from _environment(request)
+
+
+@pytest.fixture(params=MARIADB, ids=str)
+def mariadb_env(request: pytest.FixtureRequest) -> Generator[Env]:
     yield from _environment(request)

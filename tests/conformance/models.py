@@ -93,7 +93,7 @@ class Note(Base):
     __tablename__ = "notes"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    body: Mapped[str]
+    body: Mapped[str] = mapped_column(String(50))
     product_id: Mapped[int | None] = mapped_column(ForeignKey("products.id", ondelete="SET NULL"))
 
 
@@ -219,7 +219,9 @@ audit_log = Table(
 """A table that no class is mapped to."""
 
 FREE_ID = 100
-"""Ids from here on belong to the scenarios; the database counts on from 1000."""
+"""Ids from here on belong to the scenarios."""
+FIRST_GENERATED = 1001
+"""Where PostgreSQL and MariaDB count on from; SQLite takes the next."""
 
 _ROWS: Sequence[tuple[Any, list[dict[str, Any]]]] = [
     (Category, [
@@ -282,7 +284,7 @@ def build(connection: Connection) -> None:
         connection.execute(insert(table), rows)
     if connection.dialect.name == "postgresql":
         for name in COUNTED:
-            connection.exec_driver_sql(f"SELECT setval('{name}_id_seq', 1000)")
+            connection.exec_driver_sql(f"SELECT setval('{name}_id_seq', {FIRST_GENERATED - 1})")
 
 
 COUNTED = [table.name for table in Base.metadata.sorted_tables if table.autoincrement_column is not None]

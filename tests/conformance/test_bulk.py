@@ -4,10 +4,9 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from tests.conformance.models import FREE_ID, Category, Product, Review, Tag
-from tests.harness import Env, everything
+from tests.conformance.models import FIRST_GENERATED, FREE_ID, Category, Product, Review, Tag
+from tests.harness import Env, everything, upsert
 
 IN_BOOKS = select(Product).where(Product.category_id == 1).order_by(Product.id)
 BY_KEY = select(Product).where(Product.id == 1)
@@ -41,14 +40,14 @@ def test_orm_bulk_insert(env: Env) -> None:
 
 def test_orm_bulk_insert_with_keys_of_the_database(env: Env) -> None:
     """Rows whose keys the database assigns are found by those who looked for them."""
-    next_id = select(Product.name).where(Product.id.in_([5, 1001]))
+    next_id = select(Product.name).where(Product.id.in_([5, FIRST_GENERATED]))
     with env.change_of(IN_BOOKS, next_id), env.transaction() as session:
         session.execute(insert(Product), [NEW])
 
 
 def test_a_flush_of_many_rows(env: Env) -> None:
     """`insertmanyvalues` in batches: every row is seen."""
-    ids = [*range(5, 8), *range(1001, 1004)]
+    ids = [*range(5, 8), *range(FIRST_GENERATED, FIRST_GENERATED + 3)]
     with env.change_of(select(Product.id, Product.name).where(Product.id.in_(ids))), env.transaction() as session:
         session.add_all([Product(**NEW) for _ in range(3)])
 
@@ -59,9 +58,9 @@ def test_insert_with_returning(env: Env) -> None:
         assert session.scalars(insert(Product).returning(Product.name), [{"id": FREE_ID, **NEW}]).all() == ["new"]
 
 
-def test_update_with_returning(env: Env) -> None:
+def test_update_with_returning(returning_env: Env) -> None:
     """`UPDATE … RETURNING` is a write, though it returns rows."""
-    with env.change_of(IN_BOOKS, BY_KEY), env.transaction() as session:
+    with returning_env.change_of(IN_BOOKS, BY_KEY), returning_env.transaction() as session:
         session.execute(update(Product).where(Product.id == 1).values(stock=9).returning(Product.id)).all()
 
 
@@ -93,8 +92,7 @@ def test_insert_from_select(env: Env) -> None:
 
 def test_insert_on_conflict_do_update(env: Env) -> None:
     """An upsert changes a row that is there, found by another key than the one inserted."""
-    upsert = (sqlite if env.dialect == "sqlite" else postgresql).insert(Tag).values(id=FREE_ID, name="sale")
-    stmt = upsert.on_conflict_do_update(index_elements=["name"], set_={"name": "bargain"})
+    stmt = upsert(env, Tag, {"id": FREE_ID, "name": "sale"}, by="name", change={"name": "bargain"})
     with env.change_of(everything(Tag), select(Tag).where(Tag.id == 2)), env.transaction() as session:
         session.execute(stmt)
 

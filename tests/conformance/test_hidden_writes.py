@@ -24,14 +24,13 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import CompileError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from rowstamp import cached
 from tests.conformance.models import Note, Product, Review, Tag, product_tags
-from tests.harness import Env, everything, read, sync_engine
+from tests.harness import Env, everything, read, sync_engine, upsert
 
 CHILDREN = [
     everything(Review),
@@ -57,9 +56,13 @@ def create(env: Env, metadata: MetaData, *rows: tuple[Table, list[dict[str, Any]
             connection.execute(insert(target), values)
 
 
+HOME = {"sqlite": "main", "postgresql": "public", "mariadb": "shop"}
+"""The schema of the shop."""
+
+
 def qualified(env: Env) -> Table:
-    schema = "main" if env.dialect == "sqlite" else "public"
-    return Table("products", MetaData(), Column("id", Integer, primary_key=True), Column("name", String), schema=schema)
+    id_, name = Column("id", Integer, primary_key=True), Column("name", String)
+    return Table("products", MetaData(), id_, name, schema=HOME[env.dialect])
 
 
 def delete_from(target: Any) -> Any:
@@ -125,15 +128,10 @@ patients = Table(
 HOSPITAL: list[tuple[Table, list[dict[str, Any]]]] = [(wards, [{"id": 1, "name": "a"}]), (beds, [{"ward_id": 1, "number": 7}]), (patients, [{"id": 1, "ward_id": 1, "number": 7}])]  # fmt: skip
 
 
-def upsert(env: Env) -> Any:
-    made: Any = (sqlite if env.dialect == "sqlite" else postgresql).insert(wards).values(id=1, name="b")
-    return made.on_conflict_do_update(index_elements=["id"], set_={"id": 9})
-
-
 KEY_CHANGES: dict[str, Callable[[Env], Any]] = {
     "text": lambda _: text("UPDATE wards SET id = 9 WHERE id = 1"),
     "update": lambda _: update(wards).where(wards.c.id == 1).values(id=9),
-    "upsert": upsert,
+    "upsert": lambda env: upsert(env, wards, {"id": 1, "name": "b"}, by="id", change={"id": 9}),
 }
 
 
@@ -210,8 +208,8 @@ def test_a_rule_of_the_table_that_replaces_rows(sqlite_env: Env) -> None:
 @pytest.mark.parametrize("before", ["", "/* app */ ", "-- app\n", ";", " /* a */ -- b\n "])
 def test_a_reader_between_raw_dml_and_its_commit(env: Env, before: str) -> None:
     """What stands before the verb does not hide that a transaction is open, which others must not see yet."""
-    if before == ";" and env.backend.driver == "asyncpg":
-        pytest.skip("asyncpg sends one statement at a time")
+    if before == ";" and env.backend.driver in {"asyncpg", "pymysql", "asyncmy"}:
+        pytest.skip(f"{env.backend.driver} sends one statement at a time")
     stmt = select(Tag).where(Tag.id == 3)
     old = env.warm(stmt)
     with env.connect() as connection:
@@ -237,7 +235,7 @@ def test_several_statements_in_one_string(postgres_env: Env, first: str) -> None
 
 def test_a_fragment_that_names_a_table_of_another_schema(env: Env, tmp_path: Any) -> None:
     """A text fragment reads a table of the same name as one that the statement reads elsewhere."""
-    home = "main" if env.dialect == "sqlite" else "public"
+    home = HOME[env.dialect]
     metadata = MetaData()
     here = Table("parcels", metadata, Column("id", Integer, primary_key=True), schema=home)
     there = Table("parcels", metadata, Column("id", Integer, primary_key=True), schema="aux")

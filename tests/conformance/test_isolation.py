@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, event, select, text, update
 
 from rowstamp import cached
-from tests.conformance.models import Product, Tag, product
+from tests.conformance.models import FIRST_GENERATED, Product, Tag, product
 from tests.harness import Env, everything, read, sync_engine
 
 NAMES = select(Product.name).order_by(Product.id)
@@ -105,7 +105,7 @@ def test_an_autocommit_engine(env: Env) -> None:
     """`create_engine(isolation_level="AUTOCOMMIT")`: flushes publish at once, inserts with their generated keys."""
     target = env.new_engine(isolation_level="AUTOCOMMIT")
     env.cache.attach(target)
-    new = select(Tag.name).where(Tag.id.in_([4, 1001]))
+    new = select(Tag.name).where(Tag.id.in_([4, FIRST_GENERATED]))
     with env.change_of(TAGS, new), env.open_session(target) as session:
         session.add(Tag(name="at once"))
         session.flush()

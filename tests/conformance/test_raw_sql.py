@@ -20,18 +20,24 @@ def test_a_text_update_is_seen(env: Env) -> None:
         session.execute(text("UPDATE products SET name = 'raw' WHERE id = :id"), {"id": 1})
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "INSERT INTO tags (id, name) VALUES (100, 'raw')",
-        "DELETE FROM tags WHERE id = 3",
-        "WITH t AS (SELECT 3 AS id) UPDATE tags SET name = 'raw' WHERE id IN (SELECT id FROM t)",
-        "/* a comment */ update TAGS set NAME = 'raw' where ID = 3",
-        "INSERT INTO tags (id, name) VALUES (3, 'x') ON CONFLICT (id) DO UPDATE SET name = 'raw'",
-    ],
-)
-def test_driver_sql_is_seen(env: Env, sql: str) -> None:
+WRITES = {
+    "insert": "INSERT INTO tags (id, name) VALUES (100, 'raw')",
+    "delete": "DELETE FROM tags WHERE id = 3",
+    "cte": "WITH t AS (SELECT 3 AS id) UPDATE tags SET name = 'raw' WHERE id IN (SELECT id FROM t)",
+    "capitals": "/* a comment */ update TAGS set NAME = 'raw' where ID = 3",
+    "upsert": "INSERT INTO tags (id, name) VALUES (3, 'x') ON CONFLICT (id) DO UPDATE SET name = 'raw'",
+}
+WRITES_OF_MARIADB = {
+    "cte": "UPDATE tags SET name = 'raw' WHERE id IN (WITH t AS (SELECT 3 AS id) SELECT id FROM t)",
+    "capitals": "/* a comment */ update `tags` set NAME = 'raw' where ID = 3",
+    "upsert": "INSERT INTO tags (id, name) VALUES (3, 'x') ON DUPLICATE KEY UPDATE name = 'raw'",
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_driver_sql_is_seen(env: Env, name: str) -> None:
     """`exec_driver_sql` of any write, in any spelling."""
+    sql = WRITES[name] if env.dialect != "mariadb" else {**WRITES, **WRITES_OF_MARIADB}[name]
     with env.change_of(everything(Tag)), env.connect() as connection:
         connection.exec_driver_sql(sql)
         connection.commit()
@@ -181,8 +187,8 @@ def test_truncate_cascade(postgres_env: Env) -> None:
 
 def test_ids_and_strings_that_look_alike(env: Env) -> None:
     """Parameters that are equal for Python but not for the database have entries of their own."""
-    stmt = text("SELECT :value, name FROM products WHERE id = 1" if env.dialect == "sqlite" else
-                "SELECT CAST(:value AS text), name FROM products WHERE id = 1")  # fmt: skip
+    shown = {"sqlite": ":value", "postgresql": "CAST(:value AS text)", "mariadb": "CAST(:value AS char)"}[env.dialect]
+    stmt = text(f"SELECT {shown}, name FROM products WHERE id = 1")
     values: list[object] = ["1", "1.0", "", "é", "e\u0301"]
     for value in values:
         env.rows(stmt, {"value": value})

@@ -279,4 +279,6 @@ _HARMLESS = {
     "aiosqlite": "timeout=7",
     "psycopg": "application_name=replica",
     "asyncpg": "prepared_statement_cache_size=50",
+    "pymysql": "connect_timeout=9",
+    "asyncmy": "connect_timeout=9",
 }

@@ -25,6 +25,7 @@ from rowstamp._sqlalchemy import (
     execution_context,
     hook_connections,
     ignore_identity_map,
+    is_initialized,
     is_user_select,
     may_rewrite,
     merged_options,
@@ -121,6 +122,8 @@ class _ReadConnection(StandInConnection):
         """Whether what the database would be asked, and in what state, is known without a connection."""
         if may_rewrite(self.engine if existing is None else existing):
             return False
+        if not is_initialized(self.engine.dialect):
+            return False  # SQL and identity may differ once the server's version and default schema are known
         if existing is not None:
             return True
         # A connection that begins may be given a tenant or a role, without which its reads mean something else.
