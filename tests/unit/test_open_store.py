@@ -87,8 +87,6 @@ def test_a_memory_store_is_nowhere(url: str) -> None:
     "url",
     [
         "redis+cluster://a",
-        "lmdb:///var/cache/app",
-        "LMDB:///var/cache/app",
     ],
 )
 def test_a_store_that_is_still_to_come_says_so(url: str) -> None:

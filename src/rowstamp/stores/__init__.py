@@ -6,9 +6,10 @@ A store is imported when a URL asks for it, so that nobody pays for a client tha
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from rowstamp.errors import ConfigurationError
 
@@ -19,7 +20,7 @@ __all__ = ["open_store"]
 
 _Opener: TypeAlias = "Callable[[SplitResult, bool], Store | AsyncStore]"
 
-_PLANNED: Final = ("lmdb", "redis+cluster")
+_PLANNED: Final = ("redis+cluster",)
 """Schemes whose meaning is settled, of stores that this version does not have."""
 
 _SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
@@ -40,6 +41,9 @@ def open_store(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
     Args:
         url: ``memory://`` or ``memory://?max_bytes=256MiB``; a size is a number of bytes, or has one of the units kB,
             MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB (powers of 1024).
+
+            ``lmdb:///folder`` for the processes of one machine (Linux), in a folder on a local disk. Options: ``size``, the bound
+            over entries and stamps (``256MiB``), and ``timeout_ms``, how long a write waits for another (250).
 
             ``redis://user:password@host:port/db`` (``valkey://`` is the same, ``rediss://`` and ``valkeys://`` are over
             TLS) or ``unix:///path/of/socket?db=0``. Options: ``prefix`` (how keys begin, ``rs``), ``timeout_ms`` (for
@@ -95,6 +99,30 @@ def _open_memory(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - one si
     return MemoryStore(DEFAULT_MAX_BYTES if max_bytes is None else _size("max_bytes", max_bytes))
 
 
+def _open_lmdb(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - see above
+    if not sys.platform.startswith("linux"):
+        raise ConfigurationError(f"lmdb:// stores need Linux, not {sys.platform}: use memory:// or redis://")
+    try:
+        from rowstamp.stores.lmdb import DEFAULT_SIZE, LmdbStore
+    except ImportError as exc:
+        raise ConfigurationError("lmdb:// stores need a library; run: python -m pip install 'rowstamp[lmdb]'") from exc
+
+    folder = unquote(parts.path)
+    if parts.netloc or parts.fragment or folder in {"", "/"}:
+        raise ConfigurationError(
+            "an lmdb store is a folder of this machine; write lmdb:///var/cache/shop, three slashes"
+        )
+    options = _options(parts, known=("size", "timeout_ms"))
+    size = options.get("size")
+    store = LmdbStore(
+        folder,
+        DEFAULT_SIZE if size is None else _size("size", size),
+        timeout=_milliseconds("timeout_ms", options.get("timeout_ms", "250")) / 1000,
+    )
+    store.require_usable()
+    return store
+
+
 def _open_redis(parts: SplitResult, asynchronous: bool) -> Store | AsyncStore:  # noqa: FBT001 - see above
     try:
         from rowstamp.stores.redis import address as redis_address
@@ -121,6 +149,7 @@ def _open_redis(parts: SplitResult, asynchronous: bool) -> Store | AsyncStore:  
 
 _OPENERS: Final[Mapping[str, _Opener]] = {
     "memory": _open_memory,
+    "lmdb": _open_lmdb,
     **dict.fromkeys(("redis", "rediss", "redis+sentinel", "unix", "valkey", "valkeys"), _open_redis),
 }
 
@@ -150,6 +179,13 @@ def _size(option: str, text: str) -> int:
     if size <= 0:
         raise ConfigurationError(f"{option}={text!r} leaves the store no room; give a positive size like 256MB")
     return size
+
+
+def _milliseconds(option: str, text: str) -> int:
+    """Return a positive number of milliseconds."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
+        raise ConfigurationError(f"{option}={text!r} is no time; give a positive number of milliseconds such as 250")
+    return int(text)
 
 
 def _listed(names: Iterable[str]) -> str:
