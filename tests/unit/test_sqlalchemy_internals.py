@@ -227,6 +227,17 @@ def test_session_connections_are_found_in_its_transaction(engine: Engine) -> Non
         assert internals.session_connections(session) == [connection]
 
 
+def test_variants_of_a_type() -> None:
+    """A type may be another one on one database."""
+    plain, other = String(3), Integer()
+    varied = plain.with_variant(other, "sqlite")
+    engine = create_engine("sqlite://")
+    assert internals.variant_for(varied, engine.dialect) is other
+    assert internals.variant_for(plain, engine.dialect) is plain
+    assert internals.has_variants(varied)
+    assert not internals.has_variants(plain)
+
+
 def test_load_options_tell_a_refresh(engine: Engine) -> None:
     """``refresh`` and ``populate_existing`` are seen in the load options of the execution."""
     seen: list[Any] = []

@@ -76,6 +76,7 @@ _WHITELIST: Final = (
         tuple,
         lambda kind, parts: kind(parts),
     ),
+    DriverType(13, "psycopg.dbapi20", "Binary", lambda v: (v.obj,)),  # what bytes are bound as
 )
 
 _BY_NUMBER: Final = {entry.number: entry for entry in _WHITELIST}

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
 from rowstamp.orm.attachment import Attachment, register, unregister
+from rowstamp.orm.collations import ask_for_collations
 from rowstamp.orm.reads import Execution, serve_or_fill
 from rowstamp.orm.record import record
 from rowstamp.orm.transaction import guard_commits, state_of, unguard_commits
@@ -47,6 +48,13 @@ def install(attachment: Attachment) -> None:
     for listener in (do_execute, do_executemany, do_execute_no_params):
         attachment.listeners[listener.__name__] = listener
         event.listen(attachment.engine, listener.__name__, listener)
+    if dialect.name == "postgresql":
+
+        def connect(connection: Any, _record: Any) -> None:
+            ask_for_collations(dialect, connection)
+
+        attachment.listeners["connect"] = connect
+        event.listen(attachment.engine, "connect", connect)
     guard_commits(attachment)
     register(attachment)
 

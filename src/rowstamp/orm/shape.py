@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.expression import FromClause
 
+from rowstamp.analysis.collations import collations_known
 from rowstamp.analysis.collect import table_key
 from rowstamp.analysis.reads import ReadAnalysis, dependencies
 from rowstamp.analysis.schema import fingerprint
@@ -81,7 +82,7 @@ class Shape:
         """
         if translate:
             return self._dependencies(values, translate, tags)
-        memo_key = (self.analysis.pinned_values(values), tags)
+        memo_key = (collations_known(self._dialect), self.analysis.pinned_values(values), tags)
         try:
             known = self._memo.get(memo_key)
         except TypeError:  # a value that cannot be hashed cannot be remembered

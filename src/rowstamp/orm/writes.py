@@ -21,6 +21,7 @@ from rowstamp.analysis.tables import Change
 from rowstamp.analysis.text import TextFacts, TextKind, parse_text
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
+from rowstamp.orm.collations import note_collation
 from rowstamp.orm.isolation import autocommits, in_driver_transaction
 from rowstamp.orm.transaction import TransactionState, commit_state, state_of
 
@@ -70,6 +71,7 @@ def note_select(
 def note_text(attachment: Attachment, connection: Connection, sql: str, execute: Execute) -> bool:
     """Note raw SQL."""
     state = state_of(connection.connection)
+    note_collation(attachment.dialect, sql)
     if state.ending or _CHANGES_NO_ROWS.fullmatch(sql):
         return False  # (what ends a prepared transaction belongs to a commit that is guarded as a whole)
     facts = parse_text(sql, attachment.dialect.name)

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
+from rowstamp.analysis.collations import know_collations
 from rowstamp.analysis.reads import Access
 from tests.unit.analysis.shop import (
     MYSQL,
@@ -109,10 +110,13 @@ def test_part_of_a_composite_key_does_not_pin() -> None:
 
 
 def test_text_keys_pin_where_the_collation_is_exact() -> None:
-    """SQLite and PostgreSQL compare bytes by default; MySQL ignores case."""
+    """SQLite's collations are folded; PostgreSQL's default is exact once that is known; MySQL ignores case."""
     statement = select(codes).where(codes.c.code == "a")
     assert reads(statement) == pinned("codes", "code", "a")
-    assert reads(statement, POSTGRESQL) == pinned("codes", "code", "a")
+    assert reads(statement, POSTGRESQL) == {"codes"}
+    exact: Any = type(POSTGRESQL)()
+    know_collations(exact, exact=True)
+    assert reads(statement, exact) == pinned("codes", "code", "a")
     assert reads(statement, MYSQL) == {"codes"}
 
 

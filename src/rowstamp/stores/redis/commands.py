@@ -232,9 +232,9 @@ def _epoch_commands(keys: Keys) -> list[Words]:
 
 
 class Read(NamedTuple):
-    """Read stamps, and an entry unless it is ``None``; many of these, of whatever tasks, are one MGET."""
+    """Read an entry and stamps; many of these, of whatever tasks, are one MGET."""
 
-    entry: bytes | None
+    entry: bytes
     stamps: Sequence[bytes]
 
 
@@ -368,8 +368,7 @@ class _ReadBatch:
         self._timed = timed
         wanted = [keys.epoch]
         for read in reads:
-            if read.entry is not None:
-                wanted.append(keys.entries + read.entry)
+            wanted.append(keys.entries + read.entry)
             wanted.extend([keys.stamps + stamp for stamp in read.stamps])
         self._wanted = list(dict.fromkeys(wanted))
 
@@ -391,8 +390,7 @@ class _ReadBatch:
     def _snapshot(self, read: Read, values: Mapping[bytes, Any], tag: bytes, now: float | None) -> StoreSnapshot:
         start = self._keys.stamps
         states = tuple([_state(values[start + stamp], tag, now) for stamp in read.stamps])
-        blob = None if read.entry is None else values[self._keys.entries + read.entry]
-        return StoreSnapshot(blob, states)
+        return StoreSnapshot(values[self._keys.entries + read.entry], states)
 
 
 # -------------------------------------------------------------------------------------------------------- talk
