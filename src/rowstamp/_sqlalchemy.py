@@ -21,6 +21,8 @@ from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import LoaderCallableStatus, PassiveFlag, Session
 from sqlalchemy.orm.mapper import _all_registries
 from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.sql import coercions, roles
+from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause, Join, Select
 from sqlalchemy.types import TypeEngine
 
@@ -77,17 +79,12 @@ def dml_ctes(compiled: Any) -> Sequence[Any]:
 
 def is_upsert(statement: Any) -> bool:
     """Return whether an INSERT may change rows that are there (``ON CONFLICT``, ``ON DUPLICATE KEY``)."""
-    return getattr(statement, "_post_values_clause", None) is not None
+    return upsert_clause(statement) is not None
 
 
 def has_prefixes(statement: Any) -> bool:
     """Return whether a DML statement has words after its verb, such as OR REPLACE or IGNORE."""
     return bool(statement._prefixes)
-
-
-def inserts_several(statement: Any) -> bool:
-    """Return whether one INSERT statement has several rows in its own VALUES."""
-    return bool(statement._multi_values)
 
 
 def inserted_keys(context: Any) -> Sequence[Sequence[Any] | None] | None:
@@ -111,6 +108,40 @@ def changed_columns(statement: Any) -> Sequence[Any]:
         for row in values:
             found.extend(row)
     return found
+
+
+def values_given(compiled: Any) -> list[Mapping[str, Any]]:
+    """Return what the statement itself gives as values (VALUES, SET), one mapping by column key for each row."""
+    state = compiled.compile_state
+    rows = state._multi_parameters if gives_several(compiled) else [state._dict_parameters or {}]
+    return [
+        {coercions.expect(roles.DMLColumnRole, key, as_key=True): value for key, value in row.items()} for row in rows
+    ]
+
+
+def gives_several(compiled: Any) -> bool:
+    """Return whether the parameters of an INSERT are numbered by row: ``VALUES (…), (…)`` in the statement itself."""
+    return bool(compiled.compile_state._has_multi_parameters) if compiled.isinsert else False
+
+
+def prefetched(compiled: Any) -> set[str]:
+    """Return the names of the parameters to which an execution gives the values of Python-side defaults."""
+    return {column.key for column in compiled.prefetch}
+
+
+def is_anonymous(bind: BindParameter[Any]) -> bool:
+    """Return whether a bound value was given without a name; in VALUES and SET it gets the column's."""
+    return bind.unique
+
+
+def has_no_type(bind: BindParameter[Any]) -> bool:
+    """Return whether a bound value takes the type of the column it is given for."""
+    return bind.type._isnull
+
+
+def upsert_clause(statement: Any) -> Any:
+    """Return the ON CONFLICT or ON DUPLICATE KEY clause of an INSERT, or ``None``."""
+    return getattr(statement, "_post_values_clause", None)
 
 
 def mapped_metadata() -> set[MetaData]:

@@ -64,12 +64,12 @@ def no_cascades(patch: Patch) -> None:
 
 
 def no_keys_of_inserts(patch: Patch) -> None:
-    for module in (rowstamp.orm.transaction, rowstamp.orm.writes):
-        patch.setattr(module, "inserted_effects", lambda *_, **__: set[Dependency]())
+    patch.setattr(rowstamp.orm.transaction, "inserted_effects", lambda *_, **__: set[Dependency]())
+    patch.setattr(rowstamp.analysis.writes, "_inserted", lambda *_: iter(()))
 
 
 def keys_never_differ(patch: Patch) -> None:
-    patch.setattr(rowstamp.analysis.effects, "keys_differ", lambda _: False)
+    patch.setattr(rowstamp.analysis.effects, "keys_differ", lambda *_, **__: (False, False))
 
 
 def no_text_writes(patch: Patch) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    bindparam,
     create_engine,
     event,
     insert,
@@ -125,12 +126,37 @@ def test_dml_is_read_from_its_compiled_form(engine: Engine) -> None:
     assert internals.dml_statement(compiled).table is parent
     changed = internals.changed_columns(internals.dml_statement(compiled))
     assert [getattr(column, "key", column) for column in changed] == ["name"]
-    assert internals.inserts_several(insert(parent).values([{"id": 1}, {"id": 2}]))
-    assert not internals.inserts_several(insert(parent).values(id=1))
     assert internals.is_upsert(sqlite_insert(parent).values(id=1).on_conflict_do_nothing())
     assert internals.has_prefixes(insert(parent).prefix_with("OR REPLACE"))
     assert not internals.has_prefixes(insert(parent))
     assert not internals.is_upsert(insert(parent))
+
+
+def test_values_are_read_from_the_compiled_form() -> None:
+    """By column key, whatever named the column; rows of VALUES, SET, defaults and their parameters' names are told apart."""
+    several = insert(parent).values([{"id": 1}, {"id": 2}]).compile()
+    assert internals.gives_several(several)
+    assert internals.values_given(several) == [{"id": 1}, {"id": 2}]
+    assert {"id_m0", "id_m1"} <= set(several.params)
+    one = insert(parent).values({parent.c.id: 1, "name": bindparam("given")}).compile()
+    (values,) = internals.values_given(one)
+    assert not internals.gives_several(one)
+    assert set(one.params) == {"id", "given"}
+    assert internals.is_anonymous(values["id"])
+    assert internals.has_no_type(values["id"])
+    assert not internals.is_anonymous(values["name"])
+    assert internals.values_given(update(parent).values(name="x").compile())[0].keys() == {"name"}
+    assert internals.values_given(insert(parent).compile(column_keys=["id"])) == [{}]
+
+
+def test_defaults_of_the_program_are_prefetched() -> None:
+    """Their parameters have the column's name, numbered from the second row of VALUES on."""
+    defaults = Table(
+        "defaults", MetaData(), Column("id", Integer, primary_key=True), Column("code", String, default="x")
+    )
+    assert internals.prefetched(insert(defaults).compile(column_keys=["id"])) == {"code"}
+    several = insert(defaults).values([{"id": 1}, {"id": 2}]).compile()
+    assert internals.prefetched(several) == {"code", "code_m1"}
 
 
 def test_ordered_values_count_as_changed() -> None:

@@ -14,13 +14,14 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.equality import bound_values, key_value, key_values
-from rowstamp.analysis.schema import schema_of, write_names
+from rowstamp.analysis.equality import key_value
+from rowstamp.analysis.schema import NOT_TOLD, Key, named_keys, schema_of, write_names
+from rowstamp.analysis.sources import source_values
 from rowstamp.analysis.tables import Change, cascaded, keys_differ
 from rowstamp.analysis.writes import KeyEffect, WriteAnalysis
 from rowstamp.model import Dependency
 
-__all__ = ["cascade_effects", "effects", "inserted_effects", "wide_effects"]
+__all__ = ["awaits_result", "cascade_effects", "effects", "inserted_effects", "wide_effects"]
 
 Names = tuple[str, ...]
 
@@ -32,21 +33,44 @@ def effects(
     scope: str,
     dialect: Dialect,
     translate: Mapping[Any, Any] | None = None,
+    await_result: bool = False,
 ) -> set[Dependency]:
-    """Return what one execution of a DML statement touches, as far as it is known before it runs."""
+    """Return what one execution of a DML statement touches, as far as it is known before it runs.
+
+    Args:
+        analysis: what :func:`.writes.analyse_dml` said of its shape.
+        parameter_sets: the parameters by name, before the driver's processing.
+        scope: the identity of the database.
+        dialect: the dialect of the engine that executes it.
+        translate: the ``schema_translate_map`` in force.
+        await_result: whether :func:`inserted_effects` will be asked for what only the database's answer tells.
+    """
     names = _names(analysis.table, translate)
     columns = analysis.changed or frozenset()
     found: set[Dependency] = set()
     for name in names:
         found.update(_facets(Dependency.table(scope, name), columns, moves=analysis.changed is None))
+        if not named_keys(analysis.table):
+            found.add(Dependency.unknown_rows(scope, name, NOT_TOLD))
     for key in analysis.keys:
-        for stamp in _key_effects(key, names, parameter_sets, scope, dialect):
-            found.update(_facets(stamp, columns, moves=key.moves))
-    if keys_differ(analysis.table):
-        found |= _unknown(names, scope)
+        if not (await_result and key.from_result):
+            found |= _key_effects(key, names, parameter_sets, scope, dialect)
+    differ = keys_differ(analysis.table, [key.key for key in analysis.keys], translated=bool(translate))
+    found |= _unknown([name for name, differs in zip(names, differ, strict=True) if differs], scope)
     for table in analysis.wide:
         found |= wide_effects(schema_of(table, translate), table_key(table)[1], scope)
     return found | cascade_effects(analysis.changes, scope=scope, translate=translate)
+
+
+def awaits_result(analysis: WriteAnalysis, parameter_sets: Sequence[Mapping[str, Any]], dialect: Dialect) -> bool:
+    """Return whether the database's answer tells keys of inserted rows that the parameters do not."""
+    return any(
+        source_values(key.columns, touch.source, parameters, dialect) is None
+        for key in analysis.keys
+        if key.from_result
+        for touch in key.touches
+        for parameters in parameter_sets
+    )
 
 
 def _facets(stamp: Dependency, columns: Iterable[str], *, moves: bool) -> Iterator[Dependency]:
@@ -58,7 +82,7 @@ def _facets(stamp: Dependency, columns: Iterable[str], *, moves: bool) -> Iterat
         yield stamp.of_column(column)
 
 
-def _unknown(names: Names, scope: str) -> set[Dependency]:
+def _unknown(names: Iterable[str], scope: str) -> set[Dependency]:
     stamps = [Dependency.unknown_rows(scope, name) for name in names]
     return {each for stamp in stamps for each in _facets(stamp, (), moves=True)}
 
@@ -76,19 +100,25 @@ def cascade_effects(
 def _key_effects(
     key: KeyEffect, names: Names, parameter_sets: Sequence[Mapping[str, Any]], scope: str, dialect: Dialect
 ) -> set[Dependency]:
-    if key.from_result:
-        return set()
-    unknown = {Dependency.unknown_rows(scope, name, key.key) for name in names}
-    if key.binds is None:
-        return unknown
     found: set[Dependency] = set()
-    for parameters in parameter_sets:
-        options = [bound_values(parameters.get(bind), expanding=expanding) for bind, expanding in key.binds]
-        values = key_values(key.columns, dialect, options)
-        if values is None:
-            return unknown
-        found |= {Dependency.rows(scope, name, key.key, value) for name in names for value in values}
+    for touch in key.touches:
+        values: set[bytes] | None = set()
+        for parameters in parameter_sets:
+            more = source_values(key.columns, touch.source, parameters, dialect)
+            values = None if values is None or more is None else values.union(more)
+        for stamp in _stamps(key.key, names, values, scope):
+            found.update(_facets(stamp, touch.columns, moves=touch.moves))
     return found
+
+
+def _stamps(key: Key, names: Names, values: Iterable[bytes] | None, scope: str) -> Iterator[Dependency]:
+    """Yield the stamps of rows with these values of a key; ``None``: not known."""
+    for name in names:
+        if values is None:
+            yield Dependency.unknown_rows(scope, name, key)
+        else:
+            for value in values:
+                yield Dependency.rows(scope, name, key, value)
 
 
 def inserted_effects(
@@ -99,7 +129,7 @@ def inserted_effects(
     dialect: Dialect,
     translate: Mapping[Any, Any] | None = None,
 ) -> set[Dependency]:
-    """Return what an INSERT touched by key, from the primary keys the database gave to its rows.
+    """Return what an INSERT touched of the primary key, from what the database gave to its rows.
 
     Args:
         analysis: what :func:`analyse_dml` said of its shape.
@@ -111,24 +141,25 @@ def inserted_effects(
     names = _names(analysis.table, translate)
     found: set[Dependency] = set()
     for key in analysis.keys:
-        values = _inserted_values(key, rows, dialect)
-        if values is None:
-            stamps = [Dependency.unknown_rows(scope, name, key.key) for name in names]
-        else:
-            stamps = [Dependency.rows(scope, name, key.key, value) for name in names for value in values]
-        for stamp in stamps:
-            found.update(_facets(stamp, (), moves=True))
+        if key.from_result:
+            for stamp in _stamps(key.key, names, _inserted_values(key, analysis.table, rows, dialect), scope):
+                found.update(_facets(stamp, (), moves=True))
     return found
 
 
 def _inserted_values(
-    key: KeyEffect, rows: Sequence[Sequence[Any] | None] | None, dialect: Dialect
+    key: KeyEffect, table: Any, rows: Sequence[Sequence[Any] | None] | None, dialect: Dialect
 ) -> list[bytes] | None:
-    if not key.from_result or rows is None:
+    if rows is None:
         return None
+    # The answer is in the order of the table's primary key, which need not be that of the key.
+    order = [column.name for column in table.primary_key]
     values: list[bytes] = []
     for row in rows:
-        value = key_value(key.columns, dialect, tuple(row)) if row is not None and len(row) == len(key.key) else None
+        if row is None or len(row) != len(order):
+            return None
+        by_name = dict(zip(order, row, strict=True))
+        value = key_value(key.columns, dialect, [by_name[name] for name in key.key])
         if value is None:
             return None
         values.append(value)

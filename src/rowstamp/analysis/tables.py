@@ -17,8 +17,8 @@ from weakref import WeakSet
 
 from sqlalchemy import MetaData, Table
 
-from rowstamp._sqlalchemy import mapped_metadata, type_affinity
-from rowstamp.analysis.schema import iterate_keys
+from rowstamp._sqlalchemy import is_table, mapped_metadata, type_affinity
+from rowstamp.analysis.schema import Key, iterate_keys, key_columns
 
 __all__ = ["Change", "cascaded", "keys_differ", "know", "namesakes"]
 
@@ -70,7 +70,6 @@ class _Known:
         self._lock = threading.Lock()
         self._version = -1
         self.foreign_keys: dict[str, list[_ForeignKey]] = {}
-        self.key_sets: dict[str, set[frozenset[Any]]] = {}
         self.tables: dict[str, WeakSet[Table[Any]]] = {}
 
     def show(self, metadata: MetaData) -> None:
@@ -88,14 +87,12 @@ class _Known:
 
     def _build(self, tables: list[Table[Any]]) -> None:
         foreign_keys: defaultdict[str, list[_ForeignKey]] = defaultdict(list)
-        key_sets: defaultdict[str, set[frozenset[Any]]] = defaultdict(set)
         self.tables = {}
         for table in tables:
             self.tables.setdefault(table.name.lower(), WeakSet()).add(table)
-            key_sets[table.name.lower()].add(_key_set(table))
             for parent, key in _acting_foreign_keys(table):
                 foreign_keys[parent].append(key)
-        self.foreign_keys, self.key_sets = dict(foreign_keys), dict(key_sets)
+        self.foreign_keys = dict(foreign_keys)
 
 
 def _acting_foreign_keys(table: Table[Any]) -> Iterator[tuple[str, _ForeignKey]]:
@@ -171,10 +168,21 @@ def namesakes(name: str) -> list[Table[Any]]:
     return list(_known.tables.get(name.lower(), ()))
 
 
-def keys_differ(table: Any) -> bool:
-    """Whether readers may know keys of this table that the table object at hand does not show."""
-    if not isinstance(table, Table):
-        return True
-    _known.refresh()
-    own = _key_set(table)
-    return not own or any(keys != own for keys in _known.key_sets.get(table.name.lower(), ()))
+def keys_differ(table: Any, touched: Iterable[Key], *, translated: bool) -> tuple[bool, bool]:
+    """Return whether readers may know keys of a table that a write through this table object does not touch.
+
+    Args:
+        table: the table as the statement shows it.
+        touched: the keys that it had when the statement was analysed.
+        translated: whether a ``schema_translate_map`` is in force, so that its schema says nothing.
+
+    Returns:
+        It for readers who name no schema, and for those who name one; they depend on different stamps.
+    """
+    own = _key_set(table) if is_table(table) else None
+    if not own or tuple(touched) != key_columns(table):
+        return True, True
+    schemas = {each.schema for each in namesakes(table.name) if each is not table and _key_set(each) != own}
+    if translated:
+        return bool(schemas), bool(schemas)
+    return None in schemas, bool(schemas - {None} if table.schema is None else schemas & {table.schema})

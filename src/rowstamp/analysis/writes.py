@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Table
 from sqlalchemy.sql.elements import BindParameter
@@ -15,7 +16,6 @@ from rowstamp._sqlalchemy import (
     dml_ctes,
     dml_statement,
     has_prefixes,
-    inserts_several,
     is_upsert,
     tables_below,
 )
@@ -23,28 +23,53 @@ from rowstamp.analysis.changed import changed_names
 from rowstamp.analysis.collect import table_key
 from rowstamp.analysis.pins import Pin, pinned_columns
 from rowstamp.analysis.schema import Key, iterate_keys
+from rowstamp.analysis.sources import Part, Source, rows_given, stored_part
 from rowstamp.analysis.tables import Change, know
 
-__all__ = ["KeyEffect", "WriteAnalysis", "analyse_dml", "any_change"]
+__all__ = ["KeyEffect", "Rows", "Touch", "WriteAnalysis", "analyse_dml", "any_change"]
+
+NO_COLUMNS: Final = frozenset[str]()
+
+
+class Rows(enum.Enum):
+    """Which rows a key's values belong to."""
+
+    BEFORE = "rows as they were before they were changed or deleted"
+    AFTER = "rows as they are afterwards"
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Rows that a statement touches, by what is known of their value of one key.
+
+    Attributes:
+        rows: which rows.
+        source: where the value is found, column by column.
+        moves: whether the rows come, go, or get or lose the value.
+        columns: the columns in which they change.
+    """
+
+    rows: Rows
+    source: Source
+    moves: bool = True
+    columns: frozenset[str] = NO_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEffect:
-    """What is known of a key's values in the rows that a statement changes.
+    """What a statement touches of one key.
 
     Attributes:
         key: the names of the key's columns.
         columns: the columns themselves.
-        binds: for each column the parameter that has its value and whether that is a list; ``None``: not known.
-        from_result: whether the database's answer will tell (the keys of inserted rows).
-        moves: whether rows come or go, or get another value of this key.
+        touches: which rows, in what way.
+        from_result: whether the database's answer tells the values that the parameters do not (primary keys of inserts).
     """
 
     key: Key
     columns: tuple[Any, ...]
-    binds: tuple[tuple[str, bool], ...] | None
+    touches: tuple[Touch, ...]
     from_result: bool = False
-    moves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +90,6 @@ class WriteAnalysis:
     changes: tuple[Change, ...]
     changed: frozenset[str] | None = None
 
-    @property
-    def awaits_result(self) -> bool:
-        """Whether the keys of the rows are known only after the execution."""
-        return any(key.from_result for key in self.keys)
-
 
 def analyse_dml(compiled: Any) -> WriteAnalysis:
     """Return what the shape of a compiled INSERT, UPDATE or DELETE says about its effects."""
@@ -85,10 +105,7 @@ def analyse_dml(compiled: Any) -> WriteAnalysis:
     replaces = has_prefixes(statement) or _replaces_rows(table)
     sure = len(targets) == 1 and not replaces
     changed = changed_names(compiled, statement, table) if compiled.isupdate and sure else None
-    keys = tuple(
-        _key_effect(compiled, statement, table, key, columns, changed) if sure else KeyEffect(key, tuple(columns), None)
-        for key, columns in iterate_keys(table)
-    )
+    keys = tuple(_keys(compiled, statement, table, changed) if sure else _unknown_keys(table))
     changes = (_change(compiled, statement, table, changed, replaces=replaces), *map(any_change, others))
     return WriteAnalysis(table, keys, tuple(others), changes, changed)
 
@@ -129,19 +146,51 @@ def _change(
     return Change(name, deletes=False, updates=changed)
 
 
-def _key_effect(
-    compiled: Any, statement: Any, table: FromClause, key: Key, columns: list[Any], changed: frozenset[str] | None
-) -> KeyEffect:
-    if compiled.isinsert:
-        known = not (is_upsert(statement) or inserts_several(statement) or statement.select is not None)
-        return KeyEffect(key, tuple(columns), None, from_result=known)
-    moves = _changes_key(changed, key)
-    if compiled.isupdate and moves:
-        return KeyEffect(key, tuple(columns), None)
-    pins = pinned_columns(statement, table)
-    binds = [_bind(pins.get(name), compiled.bind_names) for name in key]
-    known_binds = tuple(bind for bind in binds if bind is not None)
-    return KeyEffect(key, tuple(columns), known_binds if len(known_binds) == len(key) else None, moves=moves)
+def _unknown_keys(table: FromClause) -> Iterator[KeyEffect]:
+    """Yield the keys of a table of whose rows nothing is known."""
+    for key, columns in iterate_keys(table):
+        yield KeyEffect(key, tuple(columns), (Touch(Rows.BEFORE, _nothing(key)),))
+
+
+def _nothing(key: Key) -> Source:
+    return (None,) * len(key)
+
+
+def _keys(compiled: Any, statement: Any, table: FromClause, changed: frozenset[str] | None) -> Iterator[KeyEffect]:
+    primary = {column.name for column in table.primary_key}
+    pins = {} if compiled.isinsert else pinned_columns(statement, table)
+    for key, columns in iterate_keys(table):
+        if compiled.isinsert:
+            made = tuple(Touch(Rows.AFTER, source) for source in _inserted(compiled, statement, columns))
+            touches = made if not is_upsert(statement) else (*made, Touch(Rows.BEFORE, _nothing(key)))
+            known = not is_upsert(statement) and statement.select is None
+            yield KeyEffect(key, tuple(columns), touches, from_result=known and set(key) == primary)
+            continue
+        before = tuple(_compared(pins.get(name), compiled.bind_names) for name in key)
+        moves = _changes_key(changed, key)
+        touches = (Touch(Rows.BEFORE, before, moves, changed or NO_COLUMNS),)
+        if compiled.isupdate and moves:
+            after = _updated(compiled, columns, before, changed)
+            touches += (Touch(Rows.AFTER, after, moves, changed or NO_COLUMNS),)
+        yield KeyEffect(key, tuple(columns), touches)
+
+
+def _inserted(compiled: Any, statement: Any, columns: Sequence[Any]) -> Iterator[Source]:
+    """Yield where the values of a key are found, for each row of VALUES."""
+    if statement.select is not None:
+        yield (None,) * len(columns)
+        return
+    for row in rows_given(compiled):
+        yield tuple(stored_part(compiled, row, column) for column in columns)
+
+
+def _updated(compiled: Any, columns: Sequence[Any], before: Source, changed: frozenset[str] | None) -> Source:
+    """Return where the new values of a key are found: what SET gives, and what stays."""
+    (row,) = rows_given(compiled)
+    return tuple(
+        stored_part(compiled, row, column) if changed is None or column.name.lower() in changed else part
+        for column, part in zip(columns, before, strict=True)
+    )
 
 
 def _changes_key(changed: frozenset[str] | None, key: Key) -> bool:
@@ -149,6 +198,6 @@ def _changes_key(changed: frozenset[str] | None, key: Key) -> bool:
     return changed is None or any(name.lower() in changed for name in key)
 
 
-def _bind(pin: Pin | None, names: Mapping[BindParameter[Any], str]) -> tuple[str, bool] | None:
+def _compared(pin: Pin | None, names: Mapping[BindParameter[Any], str]) -> Part | None:
     name = names.get(pin.bind) if pin is not None else None
-    return (name, pin.expanding) if pin is not None and name is not None else None
+    return Part(name, pin.expanding) if pin is not None and name is not None else None

@@ -37,6 +37,7 @@ class TransactionState:
 
     Attributes:
         effects: what its open transaction touched.
+        noted: the execution of the statement noted last, of which there may be further batches.
         inserts: the INSERT executed last, if the database assigned its keys: context, analysis, schema translation.
         altered: why the same SQL may mean something else on this connection than on others; empty if it does not.
         altered_locally: the same, until the transaction ends.
@@ -46,6 +47,7 @@ class TransactionState:
     """
 
     effects: set[Dependency] = field(default_factory=set[Dependency])
+    noted: Any = None
     inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list[tuple[Any, WriteAnalysis, Any]])
     altered: str = ""
     altered_locally: str = ""
@@ -68,6 +70,8 @@ class TransactionState:
 
     def resolve(self, attachment: Attachment, context: Any) -> None:
         """Look up the keys of the INSERT before this execution, and let go of what it holds."""
+        if self.noted is not context:
+            self.noted = None
         if self.inserts and self.inserts[-1][0] is not context:
             effects = self.all_effects(attachment)
             self.inserts.clear()
@@ -92,6 +96,7 @@ class TransactionState:
         """Forget the transaction that has ended."""
         self.effects.clear()
         self.inserts.clear()
+        self.noted = None
         self.altered_locally = ""
         self.manual = False
         self.savepoint_begins = False

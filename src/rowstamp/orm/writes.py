@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeEngine
 
 from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
 from rowstamp.analysis.collect import TableKey, table_key
-from rowstamp.analysis.effects import cascade_effects, effects, inserted_effects, wide_effects
+from rowstamp.analysis.effects import awaits_result, cascade_effects, effects, wide_effects
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
 from rowstamp.analysis.tables import Change
@@ -38,16 +38,17 @@ class RowstampWarning(UserWarning):
 def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
     """Note an INSERT, UPDATE or DELETE; return whether it was executed here because it commits by itself."""
     state = state_of(connection.connection)
-    if state.inserts and state.inserts[-1][0] is context:
+    alone = _alone(attachment, connection, sql)
+    if state.noted is context and not alone:
         return False  # a further batch of the same INSERT
+    state.noted = context
     analysis = attachment.writes(context.compiled)
     translate = context.execution_options.get("schema_translate_map")
     scope, dialect = attachment.scope, attachment.dialect
-    found = effects(analysis, parameter_values(context), scope=scope, dialect=dialect, translate=translate)
-    alone = _alone(attachment, connection, sql)
-    if analysis.awaits_result and alone:
-        found |= inserted_effects(analysis, None, scope=scope, dialect=dialect, translate=translate)
-    elif analysis.awaits_result:
+    values = parameter_values(context)
+    awaits = not alone and awaits_result(analysis, values, dialect)
+    found = effects(analysis, values, scope=scope, dialect=dialect, translate=translate, await_result=awaits)
+    if awaits:
         state.inserts.append((context, analysis, translate))
     return _note(attachment, connection, found, execute, alone=alone)
 
