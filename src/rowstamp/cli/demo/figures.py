@@ -84,6 +84,8 @@ class Figures:
         compared: hits compared with the database at rest.
         recorded: hits checked against the ledger.
         verified: hits checked in at least one of the two ways.
+        judged: reads by key that were asked for again at rest, after no write that concerned them.
+        needless: those of them that the cache no longer had, by the name of the kind.
         stale: what was wrong with each hit that was stale.
         failures: what was raised in tasks.
         build_seconds: how long the shop took to build.
@@ -94,6 +96,8 @@ class Figures:
     compared: int = 0
     recorded: int = 0
     verified: int = 0
+    judged: int = 0
+    needless: dict[str, int] = field(default_factory=dict[str, int])
     stale: list[str] = field(default_factory=list[str])
     failures: list[BaseException] = field(default_factory=list[BaseException])
     build_seconds: float = 0.0

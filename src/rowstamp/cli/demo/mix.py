@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -74,6 +75,8 @@ class Mix:
         self._figures = figures
         self._popularity = Popularity(settings)
         self._gate = Gate()
+        self._known: dict[object, int] = {}
+        """The moment before a request was last answered, by request."""
 
     async def run(self, progress: Callable[[float], None]) -> None:
         """Run all tasks until the time is over, one of them fails, or there are stale hits enough.
@@ -121,11 +124,16 @@ class Mix:
             figures.uncached_times.append((await self._uncached(read, request)).seconds)
         elif figures.asked % COMPARED_EVERY == 0 and not self._gate.taken:
             async with self._gate.exclusive():
+                since = self._ledger.now()
                 answer = await self._answer(read, request, keep=True)
+                self._note_loss(read, request, since, answer)
                 fresh = await self._uncached(read, request, keep=True)
             self._judge(read, answer, fresh)
         else:
-            self._judge(read, await self._answer(read, request))
+            since = self._ledger.now()
+            answer = await self._answer(read, request)
+            self._known[_name_of(read, request)] = since
+            self._judge(read, answer)
 
     async def _uncached(self, read: Read, request: Request, *, keep: bool = False) -> _Answer:
         with self._cache.disabled():
@@ -146,6 +154,20 @@ class Mix:
                 recorded=bool(facts),
                 seconds=seconds,
             )
+
+    def _note_loss(self, read: Read, request: Request, since: int, answer: _Answer) -> None:
+        """Count an answer that the cache had and lost although no write concerned it; nobody is writing just now.
+
+        One that was not kept because a writer held its stamps is no loss: that writer is entered after the moment noted.
+        """
+        last = self._known.get(name := _name_of(read, request))
+        self._known[name] = since
+        if read.concerns is None or last is None or not isinstance(request, partial):
+            return
+        if not self._ledger.grew(read.concerns(**request.keywords), last):
+            self._figures.judged += 1
+            if not answer.hit:
+                self._figures.needless[read.name] = self._figures.needless.get(read.name, 0) + 1
 
     def _judge(self, read: Read, answer: _Answer, fresh: _Answer | None = None) -> None:
         figures = self._figures
@@ -186,3 +208,8 @@ class Mix:
         answer = await self._answer(read, request)
         if answer.hit:
             figures.quiet_hit_times.append(answer.seconds)
+
+
+def _name_of(read: Read, request: Request) -> object:
+    """Return what is equal for requests of a kind that ask for the same."""
+    return read.name, tuple(sorted(request.keywords.items())) if isinstance(request, partial) else ()

@@ -17,7 +17,16 @@ from rowstamp import cached
 from rowstamp.cli.demo.build import CLOSED
 from rowstamp.cli.demo.choices import Choices
 from rowstamp.cli.demo.models import Category, Customer, Item, Order, Product
-from rowstamp.cli.demo.verify import ORDERS, Fact, orders_of, version_of
+from rowstamp.cli.demo.verify import (
+    ANY_PRODUCT,
+    ORDERS,
+    SEVERAL_PRODUCTS,
+    Fact,
+    Name,
+    orders_of,
+    version_of,
+    writes_to,
+)
 
 __all__ = ["READS", "READ_SUMS", "Read", "Request", "category_page"]
 
@@ -40,12 +49,15 @@ class Read:
         weight: how often it is chosen, relative to the others.
         request: makes one of this kind.
         facts: the numbers in its answer that only grow.
+        concerns: the numbers of which one grows with every write that the cache may take to concern it, given the request's
+            parameters; ``None`` for reads that do not name their rows by a key.
     """
 
     name: str
     weight: float
     request: Callable[[Choices], Request]
     facts: Callable[[Any], Iterator[Fact]] = _no_facts
+    concerns: Callable[..., Sequence[Name]] | None = None
 
 
 # ----------------------------------------------------------------------------------------------------- lookup
@@ -57,6 +69,11 @@ async def _lookup(session: AsyncSession, *, product: int) -> Product:
 
 def _product_facts(product: Product) -> Iterator[Fact]:
     yield version_of(product.id), product.version
+
+
+def _concerns_product(product: int) -> Sequence[Name]:
+    # A bulk update of very many rows does not name each of them.
+    return version_of(product), SEVERAL_PRODUCTS, ANY_PRODUCT
 
 
 # ------------------------------------------------------------------------------------------------------ lists
@@ -76,6 +93,10 @@ def category_page(category: int, page: int) -> Select[Any]:
 
 async def _list(session: AsyncSession, *, category: int, page: int) -> Sequence[Product]:
     return (await session.scalars(category_page(category, page))).all()
+
+
+def _concerns_category(category: int, page: int) -> Sequence[Name]:  # noqa: ARG001 - pages of one category share their key
+    return writes_to(category), ANY_PRODUCT
 
 
 async def _search(session: AsyncSession, *, word: str) -> Sequence[Product]:
@@ -153,12 +174,19 @@ def _dashboard_facts(counts: Sequence[Any]) -> Iterator[Fact]:
 
 
 READS: Final = (
-    Read("lookup by primary key", 48, lambda pick: partial(_lookup, product=pick.product()), _product_facts),
+    Read(
+        "lookup by primary key",
+        48,
+        lambda pick: partial(_lookup, product=pick.product()),
+        _product_facts,
+        _concerns_product,
+    ),
     Read(
         "page of a category",
         24,
         lambda pick: partial(_list, category=pick.category(), page=pick.page()),
         _products_facts,
+        _concerns_category,
     ),
     Read("customer with orders", 15, lambda pick: partial(_customer, customer=pick.customer()), _customer_facts),
     Read("search (LIKE)", 5, lambda pick: partial(_search, word=pick.word()), _products_facts),

@@ -160,4 +160,6 @@ def _checks(outcome: Outcome) -> Table:
     table.add_row("compared with the database, writers held still", f"{figures.compared:,}")
     table.add_row(f"checked against what had been committed before, {MIXED}", f"{figures.recorded:,}")
     table.add_row("verified in one way or both", f"{figures.verified:,}")
+    table.add_row("reads by key asked for again, no write having concerned their rows", f"{figures.judged:,}")
+    table.add_row("of those, needlessly invalidated", f"{sum(figures.needless.values()):,}")
     return table

@@ -20,7 +20,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ORDERS", "Fact", "Gate", "Growth", "Ledger", "orders_of", "version_of"]
+__all__ = [
+    "ANY_PRODUCT",
+    "ORDERS",
+    "SEVERAL_PRODUCTS",
+    "Fact",
+    "Gate",
+    "Growth",
+    "Ledger",
+    "Name",
+    "orders_of",
+    "version_of",
+    "writes_to",
+]
 
 Name = tuple[str, int]
 """What a number that only grows belongs to."""
@@ -29,6 +41,15 @@ Fact = tuple[Name, int]
 
 ORDERS: Final[Name] = ("orders", 0)
 """How many orders there are."""
+
+
+ANY_PRODUCT: Final[Name] = ("writes that named the products' table and no rows", 0)
+SEVERAL_PRODUCTS: Final[Name] = ("writes to many products at once", 0)
+
+
+def writes_to(category: int) -> Name:
+    """Return the name of the number of writes to a category's products."""
+    return "writes to category", category
 
 
 def version_of(product: int) -> Name:
@@ -117,6 +138,10 @@ class Ledger:
             # Commits are acknowledged in another order than they were made: never enter a smaller number.
             moments.append(self._moment)
             values.append(max(newest + growth.by, growth.to))
+
+    def grew(self, names: Iterable[Name], since: int) -> bool:
+        """Return whether anything was entered under one of these names after a moment."""
+        return any(self._entries[name][0][-1] > since for name in names if name in self._entries)
 
     def too_old(self, facts: Iterable[Fact], since: int) -> list[str]:
         """Return which numbers are smaller than what had been acknowledged at a moment."""

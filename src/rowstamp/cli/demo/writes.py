@@ -14,7 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rowstamp.cli.demo.build import CLOSED
 from rowstamp.cli.demo.choices import Choices
 from rowstamp.cli.demo.models import PREFIX, Category, Item, Order, Product
-from rowstamp.cli.demo.verify import ORDERS, Growth, orders_of, version_of
+from rowstamp.cli.demo.verify import (
+    ANY_PRODUCT,
+    ORDERS,
+    SEVERAL_PRODUCTS,
+    Growth,
+    orders_of,
+    version_of,
+    writes_to,
+)
 
 __all__ = ["WRITES", "WRITE_SUMS", "Write"]
 
@@ -53,7 +61,7 @@ async def _next_version(session: AsyncSession, product: Product) -> list[Growth]
     product.version = Product.version + 1
     await session.flush()
     await session.refresh(product, ["version"])
-    return [Growth(version_of(product.id), to=product.version)]
+    return [Growth(version_of(product.id), to=product.version), Growth(writes_to(product.category_id), by=1)]
 
 
 async def _raise_prices(session: AsyncSession, pick: Choices) -> list[Growth]:
@@ -64,7 +72,8 @@ async def _raise_prices(session: AsyncSession, pick: Choices) -> list[Growth]:
         update(Product).where(affected).values(price_cents=Product.price_cents + 1, version=Product.version + 1)
     )
     versions = await session.execute(select(Product.id, Product.version).where(affected))
-    return [Growth(version_of(product), to=version) for product, version in versions]
+    grown = [Growth(version_of(product), to=version) for product, version in versions]
+    return [*grown, Growth(writes_to(category.id), by=1), Growth(SEVERAL_PRODUCTS, by=1)]
 
 
 async def _order(session: AsyncSession, pick: Choices) -> list[Growth]:
@@ -83,7 +92,7 @@ async def _raw(session: AsyncSession, pick: Choices) -> list[Growth]:
     product = pick.product()
     await session.execute(_RESERVE, {"id": product})
     version = await session.scalar(select(Product.version).where(Product.id == product))
-    return [Growth(version_of(product), to=version or 0)]
+    return [Growth(version_of(product), to=version or 0), Growth(ANY_PRODUCT, by=1)]
 
 
 WRITES: Final = (
