@@ -162,7 +162,7 @@ def commits(url: str, largest: int) -> None:
 def blob_size() -> int:
     from rowstamp.entry import pack_entry
 
-    return len(pack_entry(ENTRY, {stamp: stamp for stamp in STAMPS[:3]}, BODY, 0.0))
+    return len(pack_entry(ENTRY, {stamp: stamp for stamp in STAMPS[:3]}, BODY))
 
 
 def populate(client: redis.Redis, store: RedisStore, start: int, end: int) -> None:
@@ -174,7 +174,7 @@ def populate(client: redis.Redis, store: RedisStore, start: int, end: int) -> No
         pipeline = client.pipeline(transaction=False)
         for _ in range(first, min(first + 10_000, end)):
             key, stamp, token = os.urandom(16), os.urandom(16), fresh_token()
-            blob = pack_entry(key, {stamp: token, STAMPS[0]: token, STAMPS[1]: token}, BODY, 0.0)
+            blob = pack_entry(key, {stamp: token, STAMPS[0]: token, STAMPS[1]: token}, BODY)
             pipeline.set(b"rs:e:" + key, blob, px=3_600_000)
             pipeline.set(b"rs:s:" + stamp, b"t" + tag + token, px=86_400_000)
         pipeline.execute()

@@ -47,7 +47,7 @@ class TrickStore:
             self.after[name].pop(0)()
         return result
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
         return self._around("read", self.memory.read, entry, stamps)
 
     def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:
@@ -84,7 +84,7 @@ class AwaitedStore:
     def __init__(self, store: TrickStore) -> None:
         self.store = store
 
-    async def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+    async def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
         return await greenlet_spawn(self.store.read, entry, stamps)
 
     async def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:

@@ -17,8 +17,8 @@ from rowstamp.drivers import perform, run, run_async
 from rowstamp.errors import CorruptEntry, StoreError, UncacheableValue
 from rowstamp.events import Counters
 from rowstamp.orm.situation import Situation
-from rowstamp.protocol import Operation, Ticket, fill, invalidate
-from rowstamp.protocol_calls import CallHit, CallMiss, capture, lookup_call
+from rowstamp.protocol import Operation, invalidate
+from rowstamp.protocol_calls import CallHit, CallMiss, call_ticket, capture, lookup_call
 from rowstamp.recording import Recorder, active, note, recording
 from rowstamp.stampede import PATIENCE, PATIENCE_WITH_CONNECTION, Flight, Flights, jittered
 
@@ -239,7 +239,8 @@ class Calls:
         entry = call.entry_now()
         ttl = call.ttl_empty if call.ttl_empty is not None and _is_empty(value) else call.ttl
         try:
-            yield from fill(Ticket(entry, tokens), body, ttl=jittered(ttl, call.jitter), load_time=load_time)
+            ticket = call_ticket(entry, tokens)
+            yield from self._core.filling(ticket, body, ttl=jittered(ttl, call.jitter), load_time=load_time)
         except StoreError:
             call.count("store_errors")
             return

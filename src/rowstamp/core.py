@@ -73,6 +73,7 @@ class Core:
         self.counters = Counters()
         self.journal = Journal(stamp_name(config.namespace, Dependency.everything()))
         self.clock: Callable[[], float] = time.perf_counter
+        self.wall_clock: Callable[[], float] = time.time
         self.policies: dict[tuple[str | None, str], Policy] = {}
         self.closed = False
         self._disabled: ContextVar[bool] = ContextVar(f"rowstamp-disabled-{config.namespace}", default=False)
@@ -157,11 +158,15 @@ class Core:
     def fill(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float) -> None:
         """Store a result. A store that cannot be used loses it, and nothing else."""
         try:
-            self._run(fill(ticket, body, ttl=ttl, load_time=load_time))
+            self._run(self.filling(ticket, body, ttl=ttl, load_time=load_time))
         except StoreError:
             self.counters.count("store_errors")
         else:
             self.counters.count("fills")
+
+    def filling(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0) -> Flow[None]:
+        """Return the flow that stores a result."""
+        return fill(ticket, body, ttl=ttl, load_time=load_time, ends_at=self.wall_clock() + ttl)
 
     def commit(
         self,

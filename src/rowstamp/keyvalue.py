@@ -17,8 +17,8 @@ from rowstamp.errors import ConfigurationError, CorruptEntry, StoreError, Uncach
 from rowstamp.keys import entry_key, stamp_name, stamp_names
 from rowstamp.model import Dependency, fresh_token
 from rowstamp.orm.situation import Situation
-from rowstamp.protocol import Ticket, Touch, fill
-from rowstamp.protocol_calls import CallHit, capture, lookup_call
+from rowstamp.protocol import Touch
+from rowstamp.protocol_calls import CallHit, call_ticket, capture, lookup_call
 from rowstamp.recording import note
 from rowstamp.values import pack_result, plan_of, unpack_result
 
@@ -134,7 +134,8 @@ def _set(
     for key, body in bodies.items():
         keyed = _Keyed(core, key)
         stamp = keyed.stamp()
-        yield from fill(Ticket(keyed.entry(), {stamp: own[stamp], **captured}), body, ttl=seconds)
+        ticket = call_ticket(keyed.entry(), {stamp: own[stamp], **captured})
+        yield from core.filling(ticket, body, ttl=seconds)
         core.counters.count("fills")
 
 
@@ -147,7 +148,8 @@ def _touch(core: Core, key: object, ttl: float) -> Generator[Any, Any, bool]:
     found = yield from lookup_call(keyed.entry(), keyed.required(()), keyed.required(()))
     if not isinstance(found, CallHit):
         return False
-    yield from fill(Ticket(keyed.entry(), found.tokens), found.body, ttl=check_ttl(ttl), load_time=found.load_time)
+    ticket = call_ticket(keyed.entry(), found.tokens)
+    yield from core.filling(ticket, found.body, ttl=check_ttl(ttl), load_time=found.load_time)
     return True
 
 

@@ -18,11 +18,11 @@ first to finish would clear the mark of the other, whose crash then leaves old e
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-from rowstamp.entry import pack_entry, unpack_entry
+from rowstamp.entry import StoredEntry, pack_entry, prove, unpack_entry
 from rowstamp.errors import CorruptEntry
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 
@@ -45,6 +45,8 @@ __all__ = [
     "fill",
     "invalidate",
     "lookup",
+    "mint_missing",
+    "standing",
 ]
 
 T = TypeVar("T")
@@ -55,9 +57,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read an entry and its stamps in one round trip. Reply: :class:`~rowstamp.model.StoreSnapshot`."""
+    """Read an entry (``None``: no entry) and stamps in one round trip. Reply: :class:`~rowstamp.model.StoreSnapshot`."""
 
-    entry: bytes
+    entry: bytes | None
     stamps: Sequence[bytes]
 
 
@@ -147,10 +149,12 @@ class Ticket:
     Attributes:
         entry: the entry's key.
         tokens: token by stamp name, in the order the dependencies were given.
+        named: those of the stamps that a later reader cannot know before it has the entry, so that the entry names them.
     """
 
     entry: bytes
     tokens: Mapping[bytes, bytes]
+    named: Collection[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +165,13 @@ class Hit:
         body: what was stored.
         load_time: how long the load took that filled it, in seconds.
         tokens: token by stamp name: what it stands on, for the cached function that it becomes part of.
+        ends_at: when its time to live is over, in seconds since 1970 by the clock of whoever stored it.
     """
 
     body: bytes
     load_time: float
     tokens: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    ends_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +206,7 @@ def lookup(
 ) -> Flow[Hit | Miss]:
     """Find a valid entry, or capture the stamps under which one may be filled.
 
-    One round trip for a hit and for most misses; a second one when stamps are missing.
+    One round trip for a hit and for most misses; a second one when stamps are missing, or when the entry names more stamps.
 
     Args:
         entry: the entry's key.
@@ -208,45 +214,73 @@ def lookup(
         serve: ``False`` captures the stamps only, for a statement whose snapshot is still ahead.
         mint: makes tokens that were never used; the scheduler gives numbered ones, so that a run can be repeated.
     """
-    snapshot: StoreSnapshot = yield Read(entry, stamps)
-    states = snapshot.stamps
+    snapshot: StoreSnapshot = yield Read(entry if serve else None, stamps)
+    states = dict(zip(stamps, snapshot.stamps, strict=True))
     corrupt = False
-    if any(state.held for state in states):
-        return Miss(None)
-    if serve and snapshot.entry is not None:
+    if snapshot.entry is not None:
         try:
             stored = unpack_entry(entry, snapshot.entry)
         except CorruptEntry:
             corrupt = True
         else:
-            if _valid(stored.tokens, stamps, states):
-                return Hit(stored.body, stored.load_time, stored.tokens)
-    missing = {stamp: mint() for stamp, state in zip(stamps, states, strict=True) if state.token is None}
-    if missing:
-        minted: tuple[StampState, ...] = yield Mint(missing)
-        found = dict(zip(missing, minted, strict=True))
-        states = tuple(found.get(stamp, state) for stamp, state in zip(stamps, states, strict=True))
-    return Miss(_ticket(entry, stamps, states), corrupt)
+            tokens = yield from standing(stored, stamps, states)
+            if tokens is not None:
+                return Hit(stored.body, stored.load_time, tokens, stored.ends_at)
+    captured = yield from mint_missing(states, mint)
+    return Miss(None if captured is None else Ticket(entry, captured), corrupt)
 
 
-def _valid(tokens: Mapping[bytes, bytes], stamps: Sequence[bytes], states: Sequence[StampState]) -> bool:
-    """Whether every dependency of the reader is among the entry's tokens and still has that token."""
-    if len(tokens) != len(stamps):
-        return False
-    # A missing stamp never equals a stored token: None is not bytes.
-    return all(tokens.get(stamp) == state.token for stamp, state in zip(stamps, states, strict=True))
+def standing(
+    stored: StoredEntry, stamps: Iterable[bytes], states: Mapping[bytes, StampState]
+) -> Flow[dict[bytes, bytes] | None]:
+    """Return the tokens that an entry stands on if all of them are still what they were, else ``None``.
+
+    Args:
+        stored: the entry.
+        stamps: those that the reader asks for.
+        states: the states of these stamps, read no earlier than the entry. Where the entry names its stamps there may be others
+            among them, and some of the reader's may be lacking.
+    """
+    if stored.named:
+        names = dict.fromkeys((*stamps, *stored.named))
+        more = [stamp for stamp in names if stamp not in states]
+        if more:
+            # The entry was read before these stamps, as the store's own order would have it.
+            second: StoreSnapshot = yield Read(None, more)
+            states = {**states, **dict(zip(more, second.stamps, strict=True))}
+        states = {stamp: states[stamp] for stamp in names}
+    tokens = _tokens(states)
+    # An entry that lacks a stamp of the reader's has another proof, as one with a changed token has.
+    return tokens if tokens is not None and prove(tokens) == stored.proof else None
 
 
-def _ticket(entry: bytes, stamps: Sequence[bytes], states: Sequence[StampState]) -> Ticket | None:
+def _tokens(states: Mapping[bytes, StampState]) -> dict[bytes, bytes] | None:
+    """Return the tokens of these stamps, or ``None`` if one is missing or held."""
     tokens: dict[bytes, bytes] = {}
-    for stamp, state in zip(stamps, states, strict=True):
+    for stamp, state in states.items():
         if state.token is None:
             return None
         tokens[stamp] = state.token
-    return Ticket(entry, tokens)
+    return tokens
 
 
-def fill(ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0) -> Flow[None]:
+def mint_missing(states: Mapping[bytes, StampState], mint: Callable[[], bytes]) -> Flow[dict[bytes, bytes] | None]:
+    """Give the missing stamps a token, and return the tokens of all, in their order; ``None`` if a writer holds one.
+
+    Args:
+        states: the states that were read.
+        mint: makes tokens that were never used.
+    """
+    if any(state.held for state in states.values()):
+        return None
+    missing = {stamp: mint() for stamp, state in states.items() if state.token is None}
+    if missing:
+        minted: tuple[StampState, ...] = yield Mint(missing)
+        states = {**states, **dict(zip(missing, minted, strict=True))}
+    return _tokens(states)
+
+
+def fill(ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0, ends_at: float = 0.0) -> Flow[None]:
     """Store a result under the tokens captured before its query ran.
 
     It needs no check: if a writer has come in between, the stamps no longer have these tokens, and the entry is
@@ -257,8 +291,10 @@ def fill(ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0) -> 
         body: the encoded result.
         ttl: how long it may live, in seconds.
         load_time: how long the load took, in seconds.
+        ends_at: when that time will be over, in seconds since 1970.
     """
-    yield Put(ticket.entry, pack_entry(ticket.entry, ticket.tokens, body, load_time), ttl)
+    blob = pack_entry(ticket.entry, ticket.tokens, body, named=ticket.named, load_time=load_time, ends_at=ends_at)
+    yield Put(ticket.entry, blob, ttl)
 
 
 def commit(

@@ -13,17 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
-from rowstamp.entry import StoredEntry, unpack_entry
+from rowstamp.entry import unpack_entry
 from rowstamp.errors import CorruptEntry
-from rowstamp.model import DIGEST_SIZE, StampState, StoreSnapshot, fresh_token
-from rowstamp.protocol import Flow, Hit, Miss, Read, lookup
+from rowstamp.model import StampState, StoreSnapshot, fresh_token
+from rowstamp.protocol import Flow, Read, Ticket, mint_missing, standing
 
-__all__ = ["NO_ENTRY", "CallHit", "CallMiss", "capture", "lookup_call"]
-
-NO_ENTRY: Final = bytes(DIGEST_SIZE)
-"""A key under which nothing is stored: to read stamps alone."""
+__all__ = ["CallHit", "CallMiss", "call_ticket", "capture", "lookup_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +30,13 @@ class CallHit:
         body: what was stored.
         load_time: how long the load took that filled it, in seconds.
         tokens: token by stamp name: what the result depends on, and so does whatever is made of it.
+        ends_at: when its time to live is over, in seconds since 1970 by the clock of whoever stored it.
     """
 
     body: bytes
     load_time: float
     tokens: Mapping[bytes, bytes]
+    ends_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +71,11 @@ def lookup_call(entry: bytes, known: Sequence[bytes], required: Collection[bytes
         stored = unpack_entry(entry, snapshot.entry)
     except CorruptEntry:
         return CallMiss(_captured(states), corrupt=True)
-    more = [stamp for stamp in stored.tokens if stamp not in states]
-    if more:
-        # The entry was read before these stamps, as the store's own order would have it.
-        second: StoreSnapshot = yield Read(NO_ENTRY, more)
-        states.update(zip(more, second.stamps, strict=True))
-    if _valid(stored, states, required):
-        return CallHit(stored.body, stored.load_time, stored.tokens)
+    # All stamps of a call are named in its entry: one that is required and not among them makes another proof.
+    tokens = yield from standing(stored, required, states)
+    if tokens is not None:
+        return CallHit(stored.body, stored.load_time, tokens, stored.ends_at)
     return CallMiss(_captured(states))
-
-
-def _valid(stored: StoredEntry, states: Mapping[bytes, StampState], required: Collection[bytes]) -> bool:
-    tokens = stored.tokens
-    if any(stamp not in tokens for stamp in required):
-        return False
-    # A missing or held stamp has no token, and None never equals one.
-    return all(states[stamp].token == token for stamp, token in tokens.items())
 
 
 def _captured(states: Mapping[bytes, StampState]) -> dict[bytes, bytes]:
@@ -102,7 +89,10 @@ def capture(stamps: Sequence[bytes], *, mint: Callable[[], bytes] = fresh_token)
         stamps: the names of the stamps of all that the part depends on.
         mint: makes tokens that were never used.
     """
-    outcome: Hit | Miss = yield from lookup(NO_ENTRY, stamps, serve=False, mint=mint)
-    if isinstance(outcome, Hit) or outcome.ticket is None:
-        return None
-    return outcome.ticket.tokens
+    snapshot: StoreSnapshot = yield Read(None, stamps)
+    return (yield from mint_missing(dict(zip(stamps, snapshot.stamps, strict=True)), mint))
+
+
+def call_ticket(entry: bytes, tokens: Mapping[bytes, bytes]) -> Ticket:
+    """Return the right to fill the entry of a call; it names all the stamps that it was made under."""
+    return Ticket(entry, tokens, named=tuple(tokens))

@@ -34,8 +34,8 @@ class Store(Protocol):
     Times are in seconds.
     """
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
-        """Read one entry and the states of some stamps, in one round trip."""
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
+        """Read one entry and the states of some stamps, in one round trip; ``None`` reads the stamps alone."""
         ...
 
     def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:
@@ -89,7 +89,7 @@ class Store(Protocol):
 class AsyncStore(Protocol):
     """The same contract with operations that are awaited; see :class:`Store`."""
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> Awaitable[StoreSnapshot]:
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> Awaitable[StoreSnapshot]:
         """See :meth:`Store.read`."""
         ...
 

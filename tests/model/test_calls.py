@@ -8,11 +8,11 @@ import pytest
 
 from rowstamp.entry import unpack_entry
 from rowstamp.model import StampState, StoreSnapshot
-from rowstamp.protocol import Flow, Read, SnapshotView, Ticket
-from rowstamp.protocol_calls import NO_ENTRY, CallHit, CallMiss, capture, lookup_call
+from rowstamp.protocol import Flow, Read, SnapshotView
+from rowstamp.protocol_calls import CallHit, CallMiss, call_ticket, capture, lookup_call
 from rowstamp.testing.actors import Script, Served, Stage
 from rowstamp.testing.model_database import ReceiveRows, TakeSnapshot, Versions, body_of, versions_of
-from rowstamp.testing.model_store import StoreModel, StoreState, entry_key, stamp_name
+from rowstamp.testing.model_store import entry_key, stamp_name, tokens_of
 from rowstamp.testing.scheduler import ALL_ANSWERS, Config, Exploration, Flows, Invalidator, Reader, Writer, explore
 
 pytestmark = pytest.mark.once
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.once
 Minter = Callable[[], bytes]
 Pairs = tuple[tuple[bytes, bytes], ...]
 Report = Callable[[Exploration], Exploration]
-
-
-class Store(StoreModel):
-    """Nothing is stored under the key that stands for no entry."""
-
-    def _read(self, state: StoreState, entry: bytes, stamps: Sequence[bytes], part: int) -> object:
-        return None if part == 0 and entry == NO_ENTRY else super()._read(state, entry, stamps, part)
 
 
 class Calls(Flows):
@@ -74,7 +67,7 @@ class Calls(Flows):
 
     def store(self, mint: Minter, entry: int, tokens: Pairs, versions: Versions) -> Script:
         """The fill, under the union of what the parts have captured."""
-        yield from self.fill(Ticket(entry_key(entry), dict(tokens)), body_of(versions))
+        yield from self.fill(call_ticket(entry_key(entry), dict(tokens)), body_of(versions))
         return None
 
 
@@ -107,7 +100,7 @@ class CapturesAllAtTheEnd(Calls):
     def store(self, mint: Minter, entry: int, tokens: Pairs, versions: Versions) -> Script:
         found = yield from capture(tuple(map(stamp_name, range(len(versions)))), mint=mint)
         if found is not None:
-            yield from self.fill(Ticket(entry_key(entry), found), body_of(versions))
+            yield from self.fill(call_ticket(entry_key(entry), found), body_of(versions))
         return None
 
 
@@ -125,7 +118,7 @@ class ChecksWhatItRemembersOnly(Calls):
         assert isinstance(second, Read)
         assert reply.entry is not None
         stored = unpack_entry(entry, reply.entry)
-        states = tuple(StampState(stored.tokens[stamp], held=False) for stamp in second.stamps)
+        states = tuple(StampState(tokens_of(stored)[stamp], held=False) for stamp in second.stamps)
         try:
             flow.send(StoreSnapshot(None, states))
         except StopIteration as stop:
@@ -179,7 +172,7 @@ SECOND_PART = Config(
 @pytest.mark.parametrize("flows", [Calls(), RememberingCalls()], ids=lambda flows: type(flows).__name__)
 @pytest.mark.parametrize("config", [TWO_PARTS, TWO_WRITERS, PIECEWISE, MIXED], ids=lambda config: config.name)
 def test_every_interleaving_of_calls(config: Config, flows: Flows, report: Report) -> None:
-    result = report(explore(config, flows=flows, store=Store()))
+    result = report(explore(config, flows=flows))
 
     assert result.counterexample is None, result
     assert result.complete
@@ -193,4 +186,4 @@ def test_every_interleaving_of_calls(config: Config, flows: Flows, report: Repor
     ids=lambda flows: type(flows).__name__,
 )
 def test_a_weaker_protocol_of_calls_is_noticed(flows: Flows) -> None:
-    assert explore(SECOND_PART, flows=flows, store=Store()).counterexample is not None
+    assert explore(SECOND_PART, flows=flows).counterexample is not None

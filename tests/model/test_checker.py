@@ -12,7 +12,7 @@ from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.protocol import Hold, Mint, Operation, Put, Read, Release, Touch
 from rowstamp.testing._machine import Machine
 from rowstamp.testing._states import State
-from rowstamp.testing.model_store import Cell, StoreModel, StoreState, entry_key, stamp_name
+from rowstamp.testing.model_store import Cell, StoreModel, StoreState, entry_key, stamp_name, tokens_of
 from rowstamp.testing.scheduler import ALL_ANSWERS, Answer, Config, Flows, Invalidator, Reader, Writer, explore
 from tests.model.cases import RR, R, W
 
@@ -86,7 +86,7 @@ def described(state: State, order: Sequence[int]) -> str:
 
 def entry_shown(blob: bytes, number: Callable[[bytes], int]) -> tuple[bytes, list[int]]:
     stored = unpack_entry(entry_key(0), blob)
-    return stored.body, [number(token) for token in stored.tokens.values()]
+    return stored.body, [number(token) for token in tokens_of(stored).values()]
 
 
 A, B = b"a" * 16, b"b" * 16

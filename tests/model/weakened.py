@@ -22,7 +22,7 @@ from rowstamp.protocol import (
     Touch,
 )
 from rowstamp.testing.actors import Script, Stage
-from rowstamp.testing.model_store import Cell, StoreModel, StoreState, entry_key, index_of
+from rowstamp.testing.model_store import Cell, StoreModel, StoreState, entry_key, index_of, tokens_of
 from rowstamp.testing.scheduler import Flows
 
 Minter = Callable[[], bytes]
@@ -167,7 +167,7 @@ class MissingIsFresh(Flows):
         if serve and snapshot.entry is not None and not any(state.held for state in snapshot.stamps):
             stored = unpack_entry(entry, snapshot.entry)
             states = zip(stamps, snapshot.stamps, strict=True)
-            if all(state.token in {None, stored.tokens.get(stamp)} for stamp, state in states):
+            if all(state.token in {None, tokens_of(stored).get(stamp)} for stamp, state in states):
                 flow.close()
                 return Hit(stored.body, stored.load_time)
         return (yield from resumed(flow, snapshot))
@@ -182,7 +182,7 @@ class HeldIsFresh(Flows):
         if serve and snapshot.entry is not None:
             stored = unpack_entry(entry, snapshot.entry)
             states = zip(stamps, snapshot.stamps, strict=True)
-            if all(state.held or state.token == stored.tokens.get(stamp) for stamp, state in states):
+            if all(state.held or state.token == tokens_of(stored).get(stamp) for stamp, state in states):
                 flow.close()
                 return Hit(stored.body, stored.load_time)
         return (yield from resumed(flow, snapshot))
@@ -197,7 +197,7 @@ class AnyStampValidates(Flows):
         if serve and snapshot.entry is not None:
             stored = unpack_entry(entry, snapshot.entry)
             states = zip(stamps, snapshot.stamps, strict=True)
-            if any(state.token == stored.tokens.get(stamp) for stamp, state in states):
+            if any(state.token == tokens_of(stored).get(stamp) for stamp, state in states):
                 flow.close()
                 return Hit(stored.body, stored.load_time)
         return (yield from resumed(flow, snapshot))

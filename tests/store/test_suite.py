@@ -25,7 +25,7 @@ class AwaitedMemoryStore:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
 
-    async def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+    async def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
         await asyncio.sleep(0)
         return self.store.read(entry, stamps)
 

@@ -32,7 +32,7 @@ class FailingStore(MemoryStore):
             msg = f"{operation} failed"
             raise StoreError(msg)
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
         self._fail("read")
         return super().read(entry, stamps)
 

@@ -91,7 +91,7 @@ class LmdbStore:
 
     # ------------------------------------------------------------------------------------------------- reading
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
         """See :meth:`rowstamp.store.Store.read`. All of it is read at one moment."""
         try:
             snapshot = self._read(entry, stamps)
@@ -109,7 +109,7 @@ class LmdbStore:
             raise StoreError(f"{self._home.path} is replaced again and again")
         return snapshot
 
-    def _read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot | None:
+    def _read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot | None:
         """Return what is there, or ``None`` if the environment is not open."""
         now = self._clock()
         with self._home.lock:
@@ -119,7 +119,7 @@ class LmdbStore:
             txn = opened.env.begin()
             try:
                 get, database = txn.get, opened.stamps
-                found = get(entry, db=opened.entries)
+                found = None if entry is None else get(entry, db=opened.entries)
                 kept = [get(stamp, db=database) for stamp in stamps]
             finally:
                 txn.abort()

@@ -122,12 +122,12 @@ class MemoryStore:
 
     # ------------------------------------------------------------------------------------------------- reading
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
         """See :meth:`rowstamp.store.Store.read`. All of it is read at one moment."""
         now = self._clock()
         with self._lock:
             get, held = self._kept.get, self._held
-            found = get(_ENTRY_MARK + entry, None)
+            found = None if entry is None else get(_ENTRY_MARK + entry, None)
             # `_state` spelled out: a call for each stamp would double the price of a hit.
             states = [
                 self._state(stamp, now)
@@ -140,7 +140,7 @@ class MemoryStore:
                 if now < found.expires_at:
                     blob = found.blob
                 else:
-                    self._forget(_ENTRY_MARK + entry)
+                    self._forget(_ENTRY_MARK + (entry or b""))
         return StoreSnapshot(blob, tuple(states))
 
     def _state(self, stamp: bytes, now: float) -> StampState:

@@ -8,7 +8,7 @@ each outcome is remembered, so this costs less than it sounds.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -399,11 +399,11 @@ class Machine:
         _, reply = self._store.run(state.store, read)
         call = (entry, reply)
         if call not in self._probed:
-            self._probed[call] = self._probe_once(read, reply)
+            self._probed[call] = self._probe_once(entry_key(entry), read.stamps, reply)
         return self._probed[call]
 
-    def _probe_once(self, read: Read, reply: object) -> Versions | None:
-        flow = self._flows.lookup(read.entry, read.stamps, serve=True, mint=lambda: bytes(16))
+    def _probe_once(self, entry: bytes, stamps: Sequence[bytes], reply: object) -> Versions | None:
+        flow = self._flows.lookup(entry, stamps, serve=True, mint=lambda: bytes(16))
         next(flow)
         try:
             flow.send(reply)

@@ -12,13 +12,10 @@ from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
 
-from rowstamp.codec import unseal
-from rowstamp.entry import StoredEntry, unpack_entry
-from rowstamp.errors import CorruptEntry
 from rowstamp.model import DIGEST_SIZE
 from rowstamp.testing.actors import Config, Stage
 from rowstamp.testing.model_database import Database, Versions
-from rowstamp.testing.model_store import StoreState
+from rowstamp.testing.model_store import StoreState, stored_entry, tokens_of
 
 __all__ = ["ActorState", "Keys", "Node", "State", "fresh_tokens", "writer_name", "writer_of"]
 
@@ -131,17 +128,9 @@ def fresh_tokens(actors: Iterable[Node], store: StoreState) -> Iterator[bytes]:
     return (token for token in map(_token, count()) if token not in live)
 
 
-@lru_cache(maxsize=65536)
-def _parsed(blob: bytes) -> StoredEntry | None:
-    try:
-        return unpack_entry(unseal(blob)[:DIGEST_SIZE], blob)
-    except CorruptEntry:
-        return None
-
-
 def _tokens_in(blob: bytes) -> Iterable[bytes]:
-    entry = _parsed(blob)
-    return () if entry is None else entry.tokens.values()
+    entry = stored_entry(blob)
+    return () if entry is None else tokens_of(entry).values()
 
 
 def _abstract(value: object, names: list[bytes]) -> object:
@@ -150,8 +139,8 @@ def _abstract(value: object, names: list[bytes]) -> object:
         if len(value) == DIGEST_SIZE and value.startswith((_TOKEN, _WRITER)):
             names.append(value)
             return _HOLE
-        entry = _parsed(value)
-        return value if entry is None else _abstract((*entry.tokens.items(), entry.body), names)
+        entry = stored_entry(value)
+        return value if entry is None else _abstract((*tokens_of(entry).items(), entry.body), names)
     if isinstance(value, tuple):
         items: tuple[object, ...] = value  # pyright: ignore[reportUnknownVariableType]
         return tuple(_abstract(item, names) for item in items)
@@ -202,10 +191,10 @@ class Keys:
 
     @staticmethod
     def _entry_key(blob: bytes | None, numbers: dict[bytes, int]) -> object:
-        entry = None if blob is None else _parsed(blob)
+        entry = None if blob is None else stored_entry(blob)
         if entry is None:
             return blob
-        return (entry.body, *[numbers.setdefault(token, len(numbers)) for token in entry.tokens.values()])
+        return (entry.body, *[numbers.setdefault(token, len(numbers)) for token in tokens_of(entry).values()])
 
 
 def _groups(config: Config) -> tuple[tuple[int, int], ...]:

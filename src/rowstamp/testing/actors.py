@@ -25,7 +25,7 @@ from rowstamp.testing.model_database import (
     body_of,
     versions_of,
 )
-from rowstamp.testing.model_store import entry_key, stamp_name
+from rowstamp.testing.model_store import entry_key, remember_tokens, stamp_name
 
 __all__ = [
     "Answer",
@@ -180,6 +180,7 @@ class Flows:
 
     def fill(self, ticket: Ticket, body: bytes) -> Flow[None]:
         """Store a result."""
+        remember_tokens(ticket.tokens)
         return protocol.fill(ticket, body, ttl=_TTL)
 
     def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:

@@ -9,17 +9,32 @@ to show that the checker notices a store which breaks the contract.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
+from rowstamp.entry import StoredEntry, prove, unpack_entry
+from rowstamp.errors import CorruptEntry
 from rowstamp.model import DIGEST_SIZE, StampState, StoreSnapshot
 from rowstamp.protocol import Hold, Mint, Put, Read, Release, Touch
 
-__all__ = ["Cell", "StoreModel", "StoreState", "entry_key", "index_of", "is_name", "stamp_name"]
+__all__ = [
+    "Cell",
+    "StoreModel",
+    "StoreState",
+    "entry_key",
+    "index_of",
+    "is_name",
+    "remember_tokens",
+    "stamp_name",
+    "stored_entry",
+    "tokens_of",
+]
 
 _PREFIX_SIZE = 6
 _ENTRY = b"entry:"
 _STAMP = b"stamp:"
+_MOST_ENTRIES = 4
 
 
 def _numbered(prefix: bytes, number: int) -> bytes:
@@ -44,6 +59,30 @@ def index_of(name: bytes) -> int:
 def is_name(value: bytes) -> bool:
     """Whether these bytes are the name of an entry or of a stamp."""
     return value.startswith((_ENTRY, _STAMP)) and len(value) == DIGEST_SIZE
+
+
+_PROVED: dict[bytes, tuple[tuple[bytes, bytes], ...]] = {}
+
+
+def remember_tokens(tokens: Mapping[bytes, bytes]) -> None:
+    """Make known what an entry is about to be stored under: its proof does not tell."""
+    _PROVED[prove(tokens)] = tuple(tokens.items())
+
+
+def tokens_of(stored: StoredEntry) -> dict[bytes, bytes]:
+    """Return the tokens that an entry stands on, which :func:`remember_tokens` was told."""
+    return dict(_PROVED[stored.proof])
+
+
+@lru_cache(maxsize=65536)
+def stored_entry(blob: bytes) -> StoredEntry | None:
+    """Return the entry in these bytes, whichever it is, or ``None`` if they are none."""
+    for index in range(_MOST_ENTRIES):
+        try:
+            return unpack_entry(entry_key(index), blob)
+        except CorruptEntry:
+            continue
+    return None
 
 
 class Cell(NamedTuple):
@@ -182,10 +221,10 @@ class StoreModel:
             partials.append(partial)
         return state, self.reply(operation, partials)
 
-    def _read(self, state: StoreState, entry: bytes, stamps: Sequence[bytes], part: int) -> object:
+    def _read(self, state: StoreState, entry: bytes | None, stamps: Sequence[bytes], part: int) -> object:
         # The entry first: the contract wants it no newer than the stamps.
         if part == 0:
-            return state.entries[index_of(entry)]
+            return None if entry is None else state.entries[index_of(entry)]
         return self.seen(state.cells[index_of(stamps[part - 1])])
 
     # --------------------------------------------------------------------------------------- what befalls it

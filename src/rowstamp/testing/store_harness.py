@@ -73,7 +73,7 @@ class BlockingStore:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
         """See :meth:`rowstamp.store.Store.read`."""
         return self._call(lambda: self._store.read(entry, stamps))
 

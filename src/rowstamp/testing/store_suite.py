@@ -34,7 +34,7 @@ TOKENS = {A: digest("a1"), B: digest("b1")}
 
 def states(store: Store, *stamps: bytes) -> tuple[StampState, ...]:
     """Return the states of some stamps."""
-    return store.read(digest("no such entry"), stamps).stamps
+    return store.read(None, stamps).stamps
 
 
 class EntryContract(StoreHarness):
@@ -69,6 +69,14 @@ class EntryContract(StoreHarness):
         blob = bytes(range(256)) * 4096
         store.put(E, blob, self.seconds(100))
         assert store.read(E, ()).entry == blob
+
+    def test_stamps_are_read_without_an_entry(self, store: Store) -> None:
+        """Without an entry's key no entry is read, whatever there is, and the stamps are read all the same."""
+        store.mint(TOKENS)
+        for key in (E, bytes(16)):
+            store.put(key, b"blob", self.seconds(100))
+        assert store.read(None, [A, B, C]) == (None, (token("a1"), token("b1"), MISSING))
+        assert store.read(None, ()) == (None, ())
 
     def test_a_second_put_replaces_the_first(self, store: Store) -> None:
         """An entry has one blob, the last one put."""

@@ -65,8 +65,10 @@ class AsyncRedisStore:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._address}>"
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> Awaitable[StoreSnapshot]:
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> Awaitable[StoreSnapshot]:
         """See :meth:`rowstamp.store.Store.read`. All of it is read at one moment."""
+        if entry is None and not stamps:
+            return _done(StoreSnapshot(None, ()))
         return self._call(ops.Read(entry, stamps))
 
     def mint(self, tokens: Mapping[bytes, bytes]) -> Awaitable[tuple[StampState, ...]]:

@@ -54,8 +54,10 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._address}>"
 
-    def read(self, entry: bytes, stamps: Sequence[bytes]) -> StoreSnapshot:
+    def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> StoreSnapshot:
         """See :meth:`rowstamp.store.Store.read`. All of it is read at one moment."""
+        if entry is None and not stamps:
+            return StoreSnapshot(None, ())
         return self._call(ops.Read(entry, stamps))  # type: ignore[no-any-return]
 
     def mint(self, tokens: Mapping[bytes, bytes]) -> tuple[StampState, ...]:

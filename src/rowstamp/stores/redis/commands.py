@@ -232,9 +232,9 @@ def _epoch_commands(keys: Keys) -> list[Words]:
 
 
 class Read(NamedTuple):
-    """Read an entry and stamps; many of these, of whatever tasks, are one MGET."""
+    """Read stamps, and an entry unless it is ``None``; many of these, of whatever tasks, are one MGET."""
 
-    entry: bytes
+    entry: bytes | None
     stamps: Sequence[bytes]
 
 
@@ -368,7 +368,8 @@ class _ReadBatch:
         self._timed = timed
         wanted = [keys.epoch]
         for read in reads:
-            wanted.append(keys.entries + read.entry)
+            if read.entry is not None:
+                wanted.append(keys.entries + read.entry)
             wanted.extend([keys.stamps + stamp for stamp in read.stamps])
         self._wanted = list(dict.fromkeys(wanted))
 
@@ -390,7 +391,8 @@ class _ReadBatch:
     def _snapshot(self, read: Read, values: Mapping[bytes, Any], tag: bytes, now: float | None) -> StoreSnapshot:
         start = self._keys.stamps
         states = tuple([_state(values[start + stamp], tag, now) for stamp in read.stamps])
-        return StoreSnapshot(values[self._keys.entries + read.entry], states)
+        blob = None if read.entry is None else values[self._keys.entries + read.entry]
+        return StoreSnapshot(blob, states)
 
 
 # -------------------------------------------------------------------------------------------------------- talk
