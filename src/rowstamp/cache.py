@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from rowstamp.calls import Calls
-from rowstamp.config import Config, check_tags, check_ttl
+from rowstamp.config import Config, check_near, check_tags, check_ttl
 from rowstamp.core import Core, Policy
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.events import Stats
@@ -42,8 +42,16 @@ class _BaseCache:
         hold_ttl: float = 10,
         on_store_down: Literal["journal", "fail", "ignore"] = "journal",
         vary: Callable[[], Any] | None = None,
+        near: int | str | None = None,
     ) -> None:
-        config = Config(namespace=namespace, ttl=ttl, hold_ttl=hold_ttl, on_store_down=on_store_down, vary=vary)
+        config = Config(
+            namespace=namespace,
+            ttl=ttl,
+            hold_ttl=hold_ttl,
+            on_store_down=on_store_down,
+            vary=vary,
+            near=check_near(near),
+        )
         opened = open_store(store, asynchronous=self._asynchronous) if isinstance(store, str) else store
         self._require_store(opened)
         self._owns_store = isinstance(store, str)
@@ -249,6 +257,9 @@ class Cache(_BaseCache, KeyValues):
         on_store_down: what a commit does when its holds cannot be taken: ``"journal"`` commits and publishes before this
             process uses the store again, ``"fail"`` raises so that the transaction rolls back, ``"ignore"`` commits.
         vary: called for each key; what it returns becomes part of the key (tenant, role, locale).
+        near: how much of what is in the store this process keeps, too, in bytes or as a size like ``"64 MiB"``. Such a copy is
+            used only while its stamps say so, but its payload is not transferred and mostly not decoded again. By default 32 MiB for
+            Redis and Valkey and nothing for stores on this machine; 0 keeps nothing.
 
     Raises:
         ConfigurationError: an option or the store's URL is wrong.

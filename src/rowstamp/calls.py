@@ -172,7 +172,8 @@ class Calls:
         known = self._memo.get(call.entry) or call.required
         try:
             yield from self._replay_journal()
-            found: CallHit | CallMiss = yield from lookup_call(call.entry, known, call.required)
+            flow = lookup_call(call.entry, known, call.required)
+            found: CallHit | CallMiss = yield from self._core.looking_up(flow)
         except StoreError:
             call.count("store_errors")
             return None

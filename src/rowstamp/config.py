@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rowstamp.errors import ConfigurationError
 
-__all__ = ["Config", "check_tags", "check_ttl"]
+__all__ = ["Config", "check_near", "check_size", "check_tags", "check_ttl"]
+
+_SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
+_POWERS: Final = ("", "k", "m", "g", "t")
+
+
+def check_size(size: object, what: str) -> int:
+    """Return the number of bytes that a size like ``268435456``, ``"256MB"`` or ``"64 MiB"`` stands for.
+
+    Raises:
+        ConfigurationError: it is no size, or not a positive one.
+    """
+    match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
+    if match is not None:
+        number, prefix, binary = match.groups(default="")
+        size = int(number) * (1024 if binary else 1000) ** _POWERS.index(prefix.lower())
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise ConfigurationError(f"{what}={size!r} is not a size; write bytes, or a size like 256MB or 64MiB")
+    if size <= 0:
+        raise ConfigurationError(f"{what}={size!r} leaves no room; give a positive size like 256MB")
+    return size
 
 
 def check_ttl(ttl: object, what: str = "ttl") -> float:
@@ -42,6 +63,17 @@ def check_tags(tags: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def check_near(near: object) -> int | None:
+    """Return how many bytes to keep near: 0 for nothing, ``None`` where the store decides.
+
+    Raises:
+        ConfigurationError: it is no size.
+    """
+    if near is None:
+        return None
+    return 0 if near == 0 and not isinstance(near, bool) else check_size(near, "near")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """How a cache behaves.
@@ -54,6 +86,8 @@ class Config:
             publishes it before this process uses the store again. ``"fail"`` raises, so that the transaction rolls back.
             ``"ignore"`` commits and leaves old results to their time to live.
         vary: called for each key; what it returns becomes part of it (tenant, role, locale).
+        near: how much is kept in this process of what is in the store, in bytes; 0 keeps nothing, ``None`` leaves it to the
+            kind of store.
     """
 
     namespace: str = "rowstamp"
@@ -61,6 +95,7 @@ class Config:
     hold_ttl: float = 10.0
     on_store_down: Literal["journal", "fail", "ignore"] = "journal"
     vary: Callable[[], Any] | None = None
+    near: int | None = None
 
     def __post_init__(self) -> None:
         check_ttl(self.ttl)

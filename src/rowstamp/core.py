@@ -13,15 +13,17 @@ from typing import Any, TypeVar
 from rowstamp._sqlalchemy import await_in_greenlet
 from rowstamp.config import Config
 from rowstamp.drivers import perform, run, run_async
+from rowstamp.entry import StoredEntry, prove
 from rowstamp.errors import ClosedError, CommitRefused, StoreError
 from rowstamp.events import Counters
 from rowstamp.journal import Journal
 from rowstamp.keys import stamp_name, stamp_names
 from rowstamp.model import Dependency, fresh_token
+from rowstamp.near import DEFAULT_BYTES, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
 from rowstamp.protocol_calls import capture
 from rowstamp.recording import active, note, refuse
-from rowstamp.store import AsyncStore, Store
+from rowstamp.store import AsyncStore, Store, is_remote
 
 __all__ = ["Core", "Policy"]
 
@@ -76,8 +78,16 @@ class Core:
         self.wall_clock: Callable[[], float] = time.time
         self.policies: dict[tuple[str | None, str], Policy] = {}
         self.closed = False
+        self.near = self._make_near()
         self._disabled: ContextVar[bool] = ContextVar(f"rowstamp-disabled-{config.namespace}", default=False)
         self._lock = threading.Lock()
+
+    def _make_near(self) -> NearCache | None:
+        size = self.config.near
+        if size is None:
+            # Worth its memory where reading an entry means to have it sent.
+            size = DEFAULT_BYTES if is_remote(self.store) else 0
+        return NearCache(size, wall_clock=self.wall_clock, count=self.counters.count) if size else None
 
     # ------------------------------------------------------------------------------------------------- switches
 
@@ -122,7 +132,8 @@ class Core:
         """Find a valid entry, or capture the stamps to fill one. A store that cannot be used is a miss without fill."""
         try:
             self._replay_journal()
-            outcome = self._run(lookup(entry, stamps, serve=serve))
+            flow = lookup(entry, stamps, serve=serve)
+            outcome = self._run(self.looking_up(flow) if serve else flow)
         except StoreError:
             self.counters.count("store_errors")
             return Miss(None)
@@ -165,8 +176,16 @@ class Core:
             self.counters.count("fills")
 
     def filling(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0) -> Flow[None]:
-        """Return the flow that stores a result."""
-        return fill(ticket, body, ttl=ttl, load_time=load_time, ends_at=self.wall_clock() + ttl)
+        """Return the flow that stores a result, and keeps it near."""
+        ends_at = self.wall_clock() + ttl
+        yield from fill(ticket, body, ttl=ttl, load_time=load_time, ends_at=ends_at)
+        if self.near is not None:
+            stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, ends_at)
+            self.near.keep(ticket.entry, stored, ticket.tokens)
+
+    def looking_up(self, flow: Flow[T]) -> Flow[T]:
+        """Return a lookup that uses what is kept near."""
+        return flow if self.near is None else self.near.through(flow)
 
     def commit(
         self,

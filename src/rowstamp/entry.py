@@ -39,6 +39,7 @@ class StoredEntry(NamedTuple):
         body: the encoded result.
         load_time: how long its load took, in seconds.
         ends_at: when its time to live is over, in seconds since 1970 by the clock of whoever stored it.
+        decoded: what the body means, in place of the body, where a near cache keeps it.
     """
 
     proof: bytes
@@ -46,6 +47,7 @@ class StoredEntry(NamedTuple):
     body: bytes
     load_time: float
     ends_at: float
+    decoded: object = None
 
 
 def prove(tokens: Mapping[bytes, bytes]) -> bytes:

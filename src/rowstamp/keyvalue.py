@@ -99,7 +99,8 @@ def _returned(load: Callable[..., Any], as_: Any) -> Any:
 def _get(core: Core, key: object, as_: Any) -> Generator[Any, Any, Any]:
     keyed, plan = _Keyed(core, key), _plan(as_)
     try:
-        found = yield from lookup_call(keyed.entry(), keyed.required(()), keyed.required(()))
+        flow = lookup_call(keyed.entry(), keyed.required(()), keyed.required(()))
+        found = yield from core.looking_up(flow)
     except StoreError:
         core.counters.count("store_errors")
         return _MISSING

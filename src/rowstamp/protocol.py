@@ -20,7 +20,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from rowstamp.entry import StoredEntry, pack_entry, prove, unpack_entry
 from rowstamp.errors import CorruptEntry
@@ -34,6 +34,7 @@ __all__ = [
     "Hold",
     "Mint",
     "Miss",
+    "NearSnapshot",
     "Operation",
     "Put",
     "Read",
@@ -43,6 +44,7 @@ __all__ = [
     "Touch",
     "commit",
     "fill",
+    "found_entry",
     "invalidate",
     "lookup",
     "mint_missing",
@@ -61,6 +63,13 @@ class Read:
 
     entry: bytes | None
     stamps: Sequence[bytes]
+
+
+class NearSnapshot(NamedTuple):
+    """What a near cache replies to :class:`Read`: an entry that it has unpacked before, and states as the store gave them."""
+
+    entry: StoredEntry
+    stamps: tuple[StampState, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +171,27 @@ class Hit:
     """A valid entry.
 
     Attributes:
-        body: what was stored.
-        load_time: how long the load took that filled it, in seconds.
+        stored: the entry.
         tokens: token by stamp name: what it stands on, for the cached function that it becomes part of.
-        ends_at: when its time to live is over, in seconds since 1970 by the clock of whoever stored it.
     """
 
-    body: bytes
-    load_time: float
+    stored: StoredEntry
     tokens: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
-    ends_at: float = 0.0
+
+    @property
+    def body(self) -> bytes:
+        """The encoded result."""
+        return self.stored.body
+
+    @property
+    def load_time(self) -> float:
+        """How long the load took that filled it, in seconds."""
+        return self.stored.load_time
+
+    @property
+    def ends_at(self) -> float:
+        """When its time to live is over, in seconds since 1970 by the clock of whoever stored it."""
+        return self.stored.ends_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,20 +234,29 @@ def lookup(
         serve: ``False`` captures the stamps only, for a statement whose snapshot is still ahead.
         mint: makes tokens that were never used; the scheduler gives numbered ones, so that a run can be repeated.
     """
-    snapshot: StoreSnapshot = yield Read(entry if serve else None, stamps)
+    snapshot: StoreSnapshot | NearSnapshot = yield Read(entry if serve else None, stamps)
     states = dict(zip(stamps, snapshot.stamps, strict=True))
     corrupt = False
     if snapshot.entry is not None:
         try:
-            stored = unpack_entry(entry, snapshot.entry)
+            stored = found_entry(entry, snapshot.entry)
         except CorruptEntry:
             corrupt = True
         else:
             tokens = yield from standing(stored, stamps, states)
             if tokens is not None:
-                return Hit(stored.body, stored.load_time, tokens, stored.ends_at)
+                return Hit(stored, tokens)
     captured = yield from mint_missing(states, mint)
     return Miss(None if captured is None else Ticket(entry, captured), corrupt)
+
+
+def found_entry(key: bytes, found: bytes | StoredEntry) -> StoredEntry:
+    """Return the entry in a reply to :class:`Read`, whoever gave it.
+
+    Raises:
+        CorruptEntry: bytes that are no entry of this key.
+    """
+    return found if isinstance(found, StoredEntry) else unpack_entry(key, found)
 
 
 def standing(

@@ -14,29 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rowstamp.entry import unpack_entry
 from rowstamp.errors import CorruptEntry
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
-from rowstamp.protocol import Flow, Read, Ticket, mint_missing, standing
+from rowstamp.protocol import Flow, Hit, NearSnapshot, Read, Ticket, found_entry, mint_missing, standing
 
 __all__ = ["CallHit", "CallMiss", "call_ticket", "capture", "lookup_call"]
 
 
-@dataclass(frozen=True, slots=True)
-class CallHit:
-    """A valid entry.
+class CallHit(Hit):
+    """A valid entry; its tokens are what the result depends on, and so does whatever is made of it."""
 
-    Attributes:
-        body: what was stored.
-        load_time: how long the load took that filled it, in seconds.
-        tokens: token by stamp name: what the result depends on, and so does whatever is made of it.
-        ends_at: when its time to live is over, in seconds since 1970 by the clock of whoever stored it.
-    """
-
-    body: bytes
-    load_time: float
-    tokens: Mapping[bytes, bytes]
-    ends_at: float = 0.0
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +51,18 @@ def lookup_call(entry: bytes, known: Sequence[bytes], required: Collection[bytes
         known: the stamps that the entry was made under when it was last met.
         required: stamps that it must have been made under to count, such as those of its tags.
     """
-    snapshot: StoreSnapshot = yield Read(entry, known)
+    snapshot: StoreSnapshot | NearSnapshot = yield Read(entry, known)
     states = dict(zip(known, snapshot.stamps, strict=True))
     if snapshot.entry is None:
         return CallMiss(_captured(states))
     try:
-        stored = unpack_entry(entry, snapshot.entry)
+        stored = found_entry(entry, snapshot.entry)
     except CorruptEntry:
         return CallMiss(_captured(states), corrupt=True)
     # All stamps of a call are named in its entry: one that is required and not among them makes another proof.
     tokens = yield from standing(stored, required, states)
     if tokens is not None:
-        return CallHit(stored.body, stored.load_time, tokens, stored.ends_at)
+        return CallHit(stored, tokens)
     return CallMiss(_captured(states))
 
 

@@ -23,7 +23,12 @@ from typing import Protocol, runtime_checkable
 
 from rowstamp.model import StampState, StoreSnapshot
 
-__all__ = ["AsyncStore", "Store"]
+__all__ = ["AsyncStore", "Store", "is_remote"]
+
+
+def is_remote(store: object) -> bool:
+    """Whether what a store returns has to be sent; such a store has the attribute ``remote`` and says so."""
+    return bool(getattr(store, "remote", False))
 
 
 @runtime_checkable

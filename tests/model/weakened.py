@@ -110,7 +110,7 @@ class DeleteEntry(Flows):
     def lookup(self, entry: bytes, stamps: Sequence[bytes], *, serve: bool, mint: Minter) -> Flow[Hit | Miss]:
         snapshot: StoreSnapshot = yield Read(entry, ())
         if serve and snapshot.entry is not None:
-            return Hit(unpack_entry(entry, snapshot.entry).body, 0.0)
+            return Hit(unpack_entry(entry, snapshot.entry))
         return Miss(Ticket(entry, {}))
 
     def write(self, mint: Minter, rows: tuple[int, ...], writer: bytes) -> Script:
@@ -169,7 +169,7 @@ class MissingIsFresh(Flows):
             states = zip(stamps, snapshot.stamps, strict=True)
             if all(state.token in {None, tokens_of(stored).get(stamp)} for stamp, state in states):
                 flow.close()
-                return Hit(stored.body, stored.load_time)
+                return Hit(stored)
         return (yield from resumed(flow, snapshot))
 
 
@@ -184,7 +184,7 @@ class HeldIsFresh(Flows):
             states = zip(stamps, snapshot.stamps, strict=True)
             if all(state.held or state.token == tokens_of(stored).get(stamp) for stamp, state in states):
                 flow.close()
-                return Hit(stored.body, stored.load_time)
+                return Hit(stored)
         return (yield from resumed(flow, snapshot))
 
 
@@ -199,7 +199,7 @@ class AnyStampValidates(Flows):
             states = zip(stamps, snapshot.stamps, strict=True)
             if any(state.token == tokens_of(stored).get(stamp) for stamp, state in states):
                 flow.close()
-                return Hit(stored.body, stored.load_time)
+                return Hit(stored)
         return (yield from resumed(flow, snapshot))
 
 

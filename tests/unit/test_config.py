@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rowstamp import Cache, ConfigurationError, cached
-from rowstamp.config import Config
+from rowstamp.config import Config, check_near
 from rowstamp.errors import CorruptEntry, RowstampError, UncacheableValue, UnsupportedArgument
 from rowstamp.journal import JOURNAL_LIMIT, Journal
 
@@ -38,6 +38,19 @@ def test_each_option_is_checked(options: dict[str, Any]) -> None:
     """At construction, not at the first hit."""
     with pytest.raises(ConfigurationError, match=str(next(iter(options)))):
         Config(**options)
+
+
+@pytest.mark.parametrize("near", [True, False, -1, 1.5, "much", "0 MiB", b"64"])
+def test_near_is_a_size(near: Any) -> None:
+    """A number of bytes or a size with its unit; nothing is said by 0."""
+    with pytest.raises(ConfigurationError, match=r"near=.*give a positive size|near=.*is not a size"):
+        Cache(near=near)
+
+
+@pytest.mark.parametrize(("near", "size"), [(None, None), (0, 0), (1000, 1000), ("64 MiB", 64 << 20), ("1kB", 1000)])
+def test_a_size_near_is_bytes_or_has_a_unit(near: Any, size: int | None) -> None:
+    """Nothing said leaves it to the store."""
+    assert check_near(near) == size
 
 
 @pytest.mark.parametrize("store", [5, None, object()], ids=["number", "none", "object"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowstamp.codec import seal
-from rowstamp.entry import pack_entry, prove, unpack_entry
+from rowstamp.entry import StoredEntry, pack_entry, prove, unpack_entry
 from rowstamp.errors import CorruptEntry
 
 KEY = b"k" * 16
@@ -23,7 +23,7 @@ def test_an_entry_comes_back_as_it_was(
 ) -> None:
     """The proof of its stamps, those that it names, body, load time and end."""
     blob = pack_entry(KEY, tokens, body, named=named, load_time=load_time, ends_at=ends_at)
-    assert unpack_entry(KEY, blob) == (prove(tokens), tuple(named), body, load_time, ends_at)
+    assert unpack_entry(KEY, blob) == StoredEntry(prove(tokens), tuple(named), body, load_time, ends_at)
 
 
 @given(pairs)

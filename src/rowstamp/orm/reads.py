@@ -14,10 +14,11 @@ from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.errors import CorruptEntry, UncacheableValue
 from rowstamp.keys import entry_key
 from rowstamp.model import Dependency
+from rowstamp.near import NearCache
 from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.isolation import in_driver_transaction, snapshot_view
 from rowstamp.orm.option import requested
-from rowstamp.orm.replay import ReplayCursor, decode_result, encode_result
+from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
 from rowstamp.orm.shape import Shape
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.protocol import Hit, SnapshotView, Ticket
@@ -204,12 +205,29 @@ def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> Rep
     outcome = core.lookup(prepared.entry, prepared.stamps, serve=view.may_serve)
     if isinstance(outcome, Hit):
         try:
-            return decode_result(outcome.body)
+            return _cursor(core.near, prepared.entry, outcome)
         except CorruptEntry:
             core.counters.count("corrupt")
             outcome = core.lookup(prepared.entry, prepared.stamps, serve=False)
     ticket = None if isinstance(outcome, Hit) else outcome.ticket
     return replace(prepared, ticket=ticket)
+
+
+def _cursor(near: NearCache | None, entry: bytes, hit: Hit) -> ReplayCursor:
+    """Return a cursor over the rows of a hit, which are decoded once for all its readers if nobody can change them.
+
+    Raises:
+        CorruptEntry: what was stored is no result.
+    """
+    decoded = hit.stored.decoded
+    if isinstance(decoded, Rows):
+        return decoded.cursor()
+    rows = decode_result(hit.body)
+    if near is not None:
+        size = rows.size_if_immutable()
+        if size is not None:
+            near.share(entry, hit.stored, rows, size)
+    return rows.cursor()
 
 
 # ------------------------------------------------------------------------------------------- on a connection

@@ -6,14 +6,18 @@ hit is what the miss was: entities, identity map, eager loads, row names, result
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
+from uuid import UUID
 
 from rowstamp.codec import decode, decode_rows, encode, encode_rows
 from rowstamp.errors import CorruptEntry
 
-__all__ = ["REPLAY_CONNECTION", "ReplayConnection", "ReplayCursor", "decode_result", "encode_result"]
+__all__ = ["REPLAY_CONNECTION", "ReplayConnection", "ReplayCursor", "Rows", "decode_result", "encode_result"]
 
 Description = Sequence[Sequence[Any]]
 
@@ -44,13 +48,14 @@ class ReplayCursor:
     def fetchmany(self, size: int | None = None) -> Sequence[Any]:
         """Return the next rows, as many as asked for."""
         end = self._next + (self.arraysize if size is None else size)
-        rows = self._rows[self._next : end]
+        rows = list(self._rows[self._next : end])
         self._next += len(rows)
         return rows
 
     def fetchall(self) -> Sequence[Any]:
         """Return all rows that are left."""
-        rows = self._rows[self._next :] if self._next else self._rows
+        # A list of the caller's own: the rows may be shared by all readers of a near cache.
+        rows = list(self._rows[self._next :] if self._next else self._rows)
         self._next = len(self._rows)
         return rows
 
@@ -93,15 +98,47 @@ def encode_result(description: Description, rows: Sequence[Sequence[Any]], rowco
     return len(head).to_bytes(4, "big") + head + encode_rows(rows)
 
 
-def decode_result(body: bytes) -> ReplayCursor:
-    """Return a cursor over the result that :func:`encode_result` was given.
+class Rows(NamedTuple):
+    """The rows of a result and what the driver said of their columns."""
+
+    rows: tuple[tuple[Any, ...], ...]
+    description: tuple[tuple[Any, ...], ...]
+    rowcount: int
+
+    def cursor(self) -> ReplayCursor:
+        """Return a cursor over them."""
+        return ReplayCursor(self.rows, self.description, self.rowcount)
+
+    def size_if_immutable(self) -> int | None:
+        """Return about how many bytes they take, or ``None`` if somebody who is given them could change them.
+
+        Some drivers return JSON as dicts and arrays as lists. What is not known to be immutable counts as mutable.
+        """
+        size = sum([sys.getsizeof(row) for row in self.rows])
+        for row in (*self.rows, *self.description):
+            for value in row:
+                if type(value) not in _IMMUTABLE:
+                    return None
+                size += sys.getsizeof(value)
+        return size
+
+
+_IMMUTABLE: Final = frozenset(
+    {bool, bytes, date, datetime, Decimal, float, int, str, time, timedelta, type(None), UUID}
+)
+
+
+def decode_result(body: bytes) -> Rows:
+    """Return the result that :func:`encode_result` was given.
 
     Raises:
         CorruptEntry: the bytes are not such a result.
     """
     end = 4 + int.from_bytes(body[:4], "big")
     head = decode(body[4:end])
-    if not isinstance(head, list) or len(head) != 2:  # pyright: ignore[reportUnknownArgumentType]
-        msg = "result header is malformed"
-        raise CorruptEntry(msg)
-    return ReplayCursor(decode_rows(body[end:]), head[1], head[0])  # pyright: ignore[reportUnknownArgumentType]
+    try:
+        rowcount, description = head
+        columns = tuple([tuple(column) for column in description])
+    except (TypeError, ValueError) as exc:
+        raise CorruptEntry("result header is malformed") from exc
+    return Rows(tuple(decode_rows(body[end:])), columns, rowcount)

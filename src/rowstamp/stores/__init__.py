@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from rowstamp.config import check_size
 from rowstamp.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ _Opener: TypeAlias = "Callable[[SplitResult, bool], Store | AsyncStore]"
 
 _PLANNED: Final = ("redis+cluster",)
 """Schemes whose meaning is settled, of stores that this version does not have."""
-
-_SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
-_POWERS: Final = ("", "k", "m", "g", "t")
 
 
 @overload
@@ -96,7 +94,7 @@ def _open_memory(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - one si
         )
     options = _options(parts, known=("max_bytes",))
     max_bytes = options.get("max_bytes")
-    return MemoryStore(DEFAULT_MAX_BYTES if max_bytes is None else _size("max_bytes", max_bytes))
+    return MemoryStore(DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes))
 
 
 def _open_lmdb(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - see above
@@ -116,7 +114,7 @@ def _open_lmdb(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - see abov
     size = options.get("size")
     store = LmdbStore(
         folder,
-        DEFAULT_SIZE if size is None else _size("size", size),
+        DEFAULT_SIZE if size is None else check_size("size", size),
         timeout=_milliseconds("timeout_ms", options.get("timeout_ms", "250")) / 1000,
     )
     store.require_usable()
@@ -166,19 +164,6 @@ def _options(parts: SplitResult, known: tuple[str, ...]) -> dict[str, str]:
             raise ConfigurationError(f"option {name!r} is given more than once in the store URL; keep one of them")
         options[name] = value
     return options
-
-
-def _size(option: str, text: str) -> int:
-    """Return the number of bytes that a size like ``268435456``, ``256MB`` or ``64MiB`` stands for."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ConfigurationError(f"{option}={text!r} is not a size; write bytes, or a size like 256MB or 64MiB")
-    number, prefix, binary = match.groups(default="")
-    unit: int = (1024 if binary else 1000) ** _POWERS.index(prefix.lower())
-    size = int(number) * unit
-    if size <= 0:
-        raise ConfigurationError(f"{option}={text!r} leaves the store no room; give a positive size like 256MB")
-    return size
 
 
 def _milliseconds(option: str, text: str) -> int:

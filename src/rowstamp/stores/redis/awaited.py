@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from redis.exceptions import ConnectionError as Disconnected
 
@@ -45,6 +45,8 @@ class AsyncRedisStore:
     Args:
         address: where the server is and how long it may take.
     """
+
+    remote: ClassVar[bool] = True
 
     def __init__(self, address: Address | SentinelAddress) -> None:
         self._address = address

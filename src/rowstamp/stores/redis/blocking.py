@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from redis.exceptions import ConnectionError as Disconnected
 
@@ -33,6 +33,8 @@ class RedisStore:
     Args:
         address: where the server is and how long it may take.
     """
+
+    remote: ClassVar[bool] = True
 
     def __init__(self, address: Address | SentinelAddress) -> None:
         self._address = address
