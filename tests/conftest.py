@@ -1,6 +1,7 @@
 pytest_plugins = [
     "tests.model.figures",
     "tests.oracle.figures",
+    "tests.race.figures",
     "tests.servers.mariadb",
     "tests.servers.postgres",
     "tests.servers.redis",
