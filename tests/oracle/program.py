@@ -5,6 +5,7 @@ Each step draws from a generator of its own, so that a program still means somet
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ POOL: Final = 12
 OWN: Final = 3
 """Reads of the pool that a writing session executes itself after each write."""
 
+STRICT: Final = bool(os.environ.get("ROWSTAMP_STRICT"))
+"""Whether an entry that is lost without need fails a program, or is counted only."""
+
 _ACTIONS: Final = {"write": 50, "alone": 18, "commit": 20, "rollback": 4, "savepoint": 7, "release": 5, "undo": 4}
 _numbers = count()
 
@@ -49,6 +53,7 @@ class Figures:
     writes: Counter[str] = field(default_factory=Counter[str])
     refused: Counter[str] = field(default_factory=Counter[str])
     pinned: int = 0
+    lost: int = 0
     needless: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, other: dict[str, Any]) -> None:
@@ -238,7 +243,8 @@ class Program:
             rows = [row for each in touched if each is not None for row in each]
             if not concerned(read.needs, rows, self.before, self.after):
                 self.figures.pinned += 1
-                if not served:
+                self.figures.lost += not served
+                if not served and STRICT:
                     raise DifferenceError(
                         f"{read.name} needs {read.needs} and was not served after {self.committed}\n{self.story()}"
                     )
