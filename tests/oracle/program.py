@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -33,8 +33,13 @@ OWN: Final = 3
 STRICT: Final = bool(os.environ.get("ROWSTAMP_STRICT"))
 """Whether an entry that is lost without need fails a program, or is counted only."""
 
-_ACTIONS: Final = {"write": 50, "alone": 18, "commit": 20, "rollback": 4, "savepoint": 7, "release": 5, "undo": 4}
+_ACTIONS: Final = {"write": 46, "alone": 18, "commit": 20, "rollback": 4, "savepoint": 12}
+_IN_SAVEPOINT: Final = {"write": 40, "alone": 5, "commit": 10, "rollback": 2, "savepoint": 3, "release": 16, "undo": 24}
 _numbers = count()
+
+
+def _draw(rng: Random, weights: Mapping[str, int]) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]
 
 
 class DifferenceError(AssertionError):
@@ -134,11 +139,14 @@ class Program:
         self.schema.close()
 
     def step(self, rng: Random, number: int) -> None:
-        action = rng.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
-        name = 2 if action == "alone" else int(rng.random() < 0.12)
+        name = int(rng.random() < 0.12)
         if self.engine.dialect.name == "sqlite" and rng.random() < 0.8:
             # There is one writer at a time: let it be the one that is writing already.
             name = next((number for number, slot in self.slots.items() if slot.done), name)
+        nested = name in self.slots and self.slots[name].session.in_nested_transaction()
+        action = _draw(rng, _IN_SAVEPOINT if nested else _ACTIONS)
+        if action == "alone":
+            name = 2
         self.log.append(f"{number}: {action} in session {name}")
         slot = self.slots.get(name)
         if slot is None:
