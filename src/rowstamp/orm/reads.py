@@ -16,7 +16,7 @@ from rowstamp.keys import entry_key
 from rowstamp.model import Dependency
 from rowstamp.near import NearCache
 from rowstamp.orm.attachment import Attachment
-from rowstamp.orm.isolation import in_driver_transaction, snapshot_view
+from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import requested
 from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
 from rowstamp.orm.shape import Shape
@@ -30,7 +30,6 @@ __all__ = [
     "Marker",
     "Prepared",
     "lookup",
-    "observe",
     "prepare",
     "serve_or_fill",
 ]
@@ -281,14 +280,6 @@ def serve_or_fill(
 
 async def _no_wait() -> None:
     """Complete at once."""
-
-
-def observe(attachment: Attachment, connection: Connection, state: TransactionState) -> SnapshotView:
-    """Return the statement's view, and learn whether this SQLite engine really begins its transactions."""
-    view = snapshot_view(attachment, connection) or SnapshotView.TAKEN
-    if attachment.dialect.name == "sqlite" and not (state.effects or state.inserts or state.manual):
-        attachment.begins = bool(attachment.begins) or in_driver_transaction(connection)
-    return view
 
 
 def _confirm(
