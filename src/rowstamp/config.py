@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from rowstamp.errors import ConfigurationError
+from rowstamp.freshness import Freshness, check_freshness, strict
 
 __all__ = ["Config", "check_near", "check_size", "check_tags", "check_ttl"]
 
@@ -88,6 +89,7 @@ class Config:
         vary: called for each key; what it returns becomes part of it (tenant, role, locale).
         near: how much is kept in this process of what is in the store, in bytes; 0 keeps nothing, ``None`` leaves it to the
             kind of store.
+        freshness: how fresh hits have to be that say nothing themselves.
     """
 
     namespace: str = "rowstamp"
@@ -96,6 +98,7 @@ class Config:
     on_store_down: Literal["journal", "fail", "ignore"] = "journal"
     vary: Callable[[], Any] | None = None
     near: int | None = None
+    freshness: Freshness = strict
 
     def __post_init__(self) -> None:
         check_ttl(self.ttl)
@@ -106,6 +109,12 @@ class Config:
             raise ConfigurationError(msg)
         if self.on_store_down not in {"journal", "fail", "ignore"}:
             msg = f"on_store_down={self.on_store_down!r} is not known: give 'journal', 'fail' or 'ignore'"
+            raise ConfigurationError(msg)
+        check_freshness(self.freshness)
+        if self.freshness.bound and self.near == 0:
+            msg = (
+                f"freshness={self.freshness!r} with near=0: what is served within a bound is kept near; leave near= out"
+            )
             raise ConfigurationError(msg)
         vary: object = self.vary
         if vary is not None and not callable(vary):
