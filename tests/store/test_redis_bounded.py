@@ -8,11 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import create_engine, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from rowstamp import AsyncCache, Cache, bounded, cached
 from rowstamp.drivers import perform, run
 from rowstamp.errors import StoreError
 from rowstamp.mirror import Mirror, steady_clock
@@ -296,3 +302,77 @@ def _read_or_none(process: Process) -> bytes | None:
         return process.read()
     except StoreError:
         return None
+
+
+# ------------------------------------------------------------------------------------------------ whole caches
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "items"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+NAMES = select(Item.name).order_by(Item.id)
+
+
+def test_a_cache_serves_statements_and_functions_without_a_round_trip(url: str, tmp_path: Path) -> None:
+    """And sees a commit of another cache, as of another process, within the bound; of its own at once."""
+    engines = [create_engine(f"sqlite:///{tmp_path}/items.db") for _ in range(2)]
+    Base.metadata.create_all(engines[0])
+    with Cache(url, freshness=bounded(60_000)) as cache, Cache(url) as other, ExitStack() as ending:
+        for engine, each in zip(engines, (cache, other), strict=True):
+            ending.callback(engine.dispose)
+            each.attach(engine)
+
+        @cache.query()
+        def count(session: Session) -> int:
+            return session.scalar(select(func.count()).select_from(Item)) or 0
+
+        def read() -> tuple[list[str], int]:
+            with Session(engines[0]) as session:
+                return list(session.scalars(NAMES.options(cached()))), count(session)
+
+        def bounded_hits() -> int:
+            return cache.stats().bounded_hits
+
+        def warmed() -> bool:
+            before = bounded_hits()
+            read()
+            return bounded_hits() == before + 2
+
+        until(warmed)
+        with Session(engines[1]) as session:
+            session.add(Item(name="theirs"))
+            session.commit()
+        until(lambda: read() == (["theirs"], 1))
+        until(warmed)
+        with Session(engines[0]) as session:
+            session.add(Item(name="mine"))
+            session.commit()
+        assert read() == (["theirs", "mine"], 2)
+
+
+async def test_an_awaited_cache_serves_without_a_round_trip(valkey_server: ValkeyServer, tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/items.db")
+    async with AsyncCache(valkey_server.url(), namespace="awaited") as cache:
+        cache.attach(engine)
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+
+        async def read() -> list[str]:
+            async with AsyncSession(engine) as session:
+                return list(await session.scalars(NAMES.options(cached(freshness=bounded(60_000)))))
+
+        while not cache.stats().bounded_hits:
+            assert await read() == []
+        async with AsyncSession(engine) as session:
+            session.add(Item(name="mine"))
+            await session.commit()
+        assert await read() == ["mine"]
+    await engine.dispose()
