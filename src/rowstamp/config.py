@@ -23,15 +23,16 @@ def check_size(size: object, what: str) -> int:
     Raises:
         ConfigurationError: it is no size, or not a positive one.
     """
+    number = size
     match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
     if match is not None:
-        number, prefix, binary = match.groups(default="")
-        size = int(number) * (1024 if binary else 1000) ** _POWERS.index(prefix.lower())
-    if isinstance(size, bool) or not isinstance(size, int):
+        digits, prefix, binary = match.groups(default="")
+        number = int(digits) * (1024 if binary else 1000) ** _POWERS.index(prefix.lower())
+    if isinstance(number, bool) or not isinstance(number, int):
         raise ConfigurationError(f"{what}={size!r} is not a size; write bytes, or a size like 256MB or 64MiB")
-    if size <= 0:
-        raise ConfigurationError(f"{what}={size!r} leaves no room; give a positive size like 256MB")
-    return size
+    if number <= 0:
+        raise ConfigurationError(f"{what}={size!r} leaves the store no room; give a positive size like 256MB")
+    return number
 
 
 def check_ttl(ttl: object, what: str = "ttl") -> float:
