@@ -87,6 +87,9 @@ class CacheFace:
     def policy(self, model: object, *, ttl: float | None = None) -> None:
         self.real.policy(model, ttl=ttl)
 
+    def declare(self, name: object, **what: Any) -> None:
+        self.real.declare(name, **what)
+
     def explain(self, statement: object, *, engine: object = None) -> Explanation:
         return self.real.explain(statement, engine=engine)
 

@@ -12,9 +12,8 @@ from rowstamp.errors import (
 )
 from rowstamp.events import Stats
 from rowstamp.explain import Explanation
-from rowstamp.freshness import Freshness, bounded, strict
+from rowstamp.orm.consequences import RowstampWarning
 from rowstamp.orm.option import cached
-from rowstamp.orm.writes import RowstampWarning
 from rowstamp.repository import AsyncRepository, Repository
 
 __all__ = [
@@ -26,14 +25,11 @@ __all__ = [
     "CommitRefused",
     "ConfigurationError",
     "Explanation",
-    "Freshness",
     "Repository",
     "RowstampError",
     "RowstampWarning",
     "Stats",
     "StoreError",
     "UnsupportedArgument",
-    "bounded",
     "cached",
-    "strict",
 ]

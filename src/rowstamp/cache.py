@@ -13,11 +13,11 @@ from rowstamp.core import Core, Policy
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.events import Stats
 from rowstamp.explain import Explanation
-from rowstamp.freshness import Freshness, strict
 from rowstamp.keyvalue import AsyncKeyValues, KeyValues
 from rowstamp.model import Dependency
 from rowstamp.orm.attach import install, remove
 from rowstamp.orm.attachment import Attachment, attachment_of, database_identity
+from rowstamp.orm.declaring import declaration_of
 from rowstamp.orm.deferred import defer, listen_to_commits
 from rowstamp.orm.explain import explain
 from rowstamp.orm.session import SESSION_CACHE, listen_to_sessions
@@ -44,7 +44,6 @@ class _BaseCache:
         on_store_down: Literal["journal", "fail", "ignore"] = "journal",
         vary: Callable[[], Any] | None = None,
         near: int | str | None = None,
-        freshness: Freshness = strict,
     ) -> None:
         config = Config(
             namespace=namespace,
@@ -53,7 +52,6 @@ class _BaseCache:
             on_store_down=on_store_down,
             vary=vary,
             near=check_near(near),
-            freshness=freshness,
         )
         opened = open_store(store, asynchronous=self._asynchronous) if isinstance(store, str) else store
         self._require_store(opened)
@@ -173,6 +171,33 @@ class _BaseCache:
         for table in mapped_tables(model):
             self._core.set_policy((table.schema, table.name), policy)
 
+    def declare(
+        self, name: object, *, depends_on: Collection[object] | None = None, writes: Collection[object] = ()
+    ) -> None:
+        """Say what is behind a name of which SQL tells nothing: a view, a function or procedure, a table with triggers.
+
+        Results that read the view, or call the function, depend on ``depends_on`` from now on; what is written through a view is
+        written to these. A call of the function, and every write to the table, also changes ``writes``. A function of which something
+        is declared is known: it is neither volatile, nor does it do anything else. Declare before the cache is used.
+
+        ``declare("active_products", depends_on=[Product])``; ``declare("slugify", depends_on=[])`` for a function of its arguments
+        alone; ``declare("orders", writes=[OrderLog, Order.updated_at])`` for a trigger that writes another table and a column of
+        the row itself.
+
+        Args:
+            name: as SQL writes it, with its schema or without, in any case; or the mapped class or ``Table`` of a view or table.
+            depends_on: mapped classes or tables. Rows of them are not told apart.
+            writes: mapped classes or tables; or columns, where nothing else of the row changes.
+
+        Raises:
+            ConfigurationError: nothing is declared, something is neither mapped nor a table, or the name was declared otherwise.
+        """
+        self._core.require_open()
+        for each, declaration in declaration_of(name, depends_on, writes):
+            if not self._core.declare(each, declaration):
+                msg = f"declare({name!r}): it was declared otherwise before; say all of it in one declaration"
+                raise ConfigurationError(msg)
+
     # ---------------------------------------------------------------------------------------------- observing
 
     def explain(self, statement: Any, *, engine: object = None) -> Explanation:
@@ -263,8 +288,6 @@ class Cache(_BaseCache, KeyValues):
         near: how much of what is in the store this process keeps, too, in bytes or as a size like ``"64 MiB"``. Such a copy is
             used only while its stamps say so, but its payload is not transferred and mostly not decoded again. By default 32 MiB for
             Redis and Valkey and nothing for stores on this machine; 0 keeps nothing.
-        freshness: how fresh hits have to be: ``strict``, or ``bounded(50)`` to be served without a round trip what was valid at most
-            50 milliseconds before the read began. Makes no difference to stores on this machine.
 
     Raises:
         ConfigurationError: an option or the store's URL is wrong.

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rowstamp._sqlalchemy import await_in_greenlet
+from rowstamp.analysis.declarations import NOTHING_DECLARED, Declaration, Name
 from rowstamp.config import Config
 from rowstamp.drivers import perform, run, run_async
 from rowstamp.entry import StoredEntry, prove
 from rowstamp.errors import ClosedError, CommitRefused, StoreError
 from rowstamp.events import Counters
-from rowstamp.freshness import Freshness
 from rowstamp.journal import Journal
 from rowstamp.keys import stamp_name, stamp_names
-from rowstamp.mirror import Following
 from rowstamp.model import Dependency, fresh_token
 from rowstamp.near import DEFAULT_BYTES, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
@@ -79,6 +78,7 @@ class Core:
         self.clock: Callable[[], float] = time.perf_counter
         self.wall_clock: Callable[[], float] = time.time
         self.policies: dict[tuple[str | None, str], Policy] = {}
+        self.declarations = NOTHING_DECLARED
         self.closed = False
         self.near = self._make_near()
         self._disabled: ContextVar[bool] = ContextVar(f"rowstamp-disabled-{config.namespace}", default=False)
@@ -113,6 +113,14 @@ class Core:
             msg = f"the cache {self.config.namespace!r} is closed: make a new one"
             raise ClosedError(msg)
 
+    def declare(self, name: Name, declaration: Declaration) -> bool:
+        """Add what is behind a name; return whether it may: it was not declared otherwise before."""
+        with self._lock:
+            known = self.declarations.by_name.get(name, declaration)
+            if known == declaration:
+                self.declarations = self.declarations.adding(name, declaration)
+            return known == declaration
+
     def set_policy(self, table: tuple[str | None, str], policy: Policy) -> None:
         """Cache the selects of a table without being asked."""
         with self._lock:
@@ -130,21 +138,12 @@ class Core:
 
         return run(flow, step)
 
-    def lookup(
-        self, entry: bytes, stamps: Sequence[bytes], *, serve: bool, freshness: Freshness | None = None
-    ) -> Hit | Miss:
-        """Find a valid entry, or capture the stamps to fill one. A store that cannot be used is a miss without fill.
-
-        Args:
-            entry: the entry's key.
-            stamps: the names of the stamps of all dependencies.
-            serve: ``False`` captures the stamps only.
-            freshness: how fresh a hit has to be; by default as the cache says.
-        """
+    def lookup(self, entry: bytes, stamps: Sequence[bytes], *, serve: bool) -> Hit | Miss:
+        """Find a valid entry, or capture the stamps to fill one. A store that cannot be used is a miss without fill."""
         try:
             self._replay_journal()
             flow = lookup(entry, stamps, serve=serve)
-            outcome = self._run(self.looking_up(flow, freshness) if serve else flow)
+            outcome = self._run(self.looking_up(flow) if serve else flow)
         except StoreError:
             self.counters.count("store_errors")
             return Miss(None)
@@ -194,15 +193,9 @@ class Core:
             stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, ends_at)
             self.near.keep(ticket.entry, stored, ticket.tokens)
 
-    def looking_up(self, flow: Flow[T], freshness: Freshness | None = None) -> Flow[T]:
-        """Return a lookup that uses what is kept near, and within a bound what is known of stamps."""
-        near = self.near
-        if near is None:
-            return flow
-        bound = (freshness or self.config.freshness).bound
-        if not bound or not isinstance(self.store, Following):
-            return near.through(flow)
-        return near.through(flow, self.store.follow(), bound)
+    def looking_up(self, flow: Flow[T]) -> Flow[T]:
+        """Return a lookup that uses what is kept near."""
+        return flow if self.near is None else self.near.through(flow)
 
     def commit(
         self,

@@ -193,3 +193,92 @@ def test_ids_and_strings_that_look_alike(env: Env) -> None:
     for value in values:
         env.rows(stmt, {"value": value})
     assert [env.rows(stmt, {"value": value})[0][0] for value in values] == values
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["BEGIN", "START TRANSACTION", "GRANT SELECT ON *.* TO root@localhost", "CREATE TABLE IF NOT EXISTS tags (id INT)"],
+)
+def test_what_commits_silently(mariadb_env: Env, sql: str) -> None:
+    """MariaDB commits what is open before some statements: a rollback after them takes nothing back."""
+    with mariadb_env.change_of(NAMES, BY_KEY), mariadb_env.connect() as connection:
+        connection.exec_driver_sql("UPDATE products SET name = 'raw' WHERE id = 1")
+        connection.exec_driver_sql(sql)
+        connection.rollback()
+
+
+@pytest.mark.parametrize(
+    "sql", ["LOCK TABLES tags READ", "SET autocommit = 1", "ANALYZE TABLE tags", "CALL committing()"]
+)
+def test_what_may_commit_silently(mariadb_env: Env, sql: str) -> None:
+    """So do statements that are not understood, and procedures: what was written before is published with them."""
+    with mariadb_env.behind() as session:
+        session.connection().exec_driver_sql("CREATE OR REPLACE PROCEDURE committing() COMMIT")
+    warned = pytest.warns(RowstampWarning, match="invalidates everything")
+    with mariadb_env.change_of(NAMES, BY_KEY), mariadb_env.connect() as connection:
+        connection.exec_driver_sql("UPDATE products SET name = 'raw' WHERE id = 1")
+        with warned:
+            connection.exec_driver_sql(sql)
+        connection.rollback()
+        connection.invalidate()  # with its locks
+
+
+def test_what_may_commit_and_does_not(mariadb_env: Env) -> None:
+    """A statement that is not understood leaves the transaction open: its end publishes once more."""
+    with mariadb_env.change_of(NAMES, BY_KEY), mariadb_env.connect() as connection:
+        connection.exec_driver_sql("UPDATE products SET name = 'raw' WHERE id = 1")
+        with pytest.warns(RowstampWarning, match="HANDLER"):
+            connection.exec_driver_sql("HANDLER tags OPEN")
+        mariadb_env.warm(NAMES)
+        mariadb_env.warm(BY_KEY)
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE products p JOIN categories c ON c.id = p.category_id SET p.name = 'raw', c.name = 'raw'",
+        "DELETE r, t FROM reviews r JOIN tags t ON t.id = 3",
+        "REPLACE INTO tags (id, name) VALUES (3, 'raw')",
+        "INSERT INTO tags (id, name) SELECT 3, 'x' ON DUPLICATE KEY UPDATE name = 'raw'",
+    ],
+    ids=["update of two", "delete from two", "replace", "upsert from select"],
+)
+def test_writes_of_mariadb(mariadb_env: Env, sql: str) -> None:
+    """Writes in forms that only MySQL and MariaDB have."""
+    reads = [NAMES, select(Category.name).order_by(Category.id)] if sql.startswith("UPDATE") else [everything(Tag)]
+    with mariadb_env.change_of(*reads), mariadb_env.connect() as connection:
+        connection.exec_driver_sql(sql)
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "MERGE INTO tags t USING (SELECT 3 AS id) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET name = 'raw'",
+        "WITH gone AS (DELETE FROM tags WHERE id = 3 RETURNING id) SELECT * FROM gone",
+        "WITH made AS (INSERT INTO tags (id, name) VALUES (9, 'raw') RETURNING id) SELECT count(*) FROM made",
+        "EXPLAIN ANALYSE DELETE FROM tags WHERE id = 3",
+        "UPDATE ONLY tags SET (name) = ROW('raw') WHERE id = 3",
+        "SELECT $$ -- $$; DELETE FROM tags WHERE id = 3 -- x",
+    ],
+    ids=["merge", "writing cte", "inserting cte", "explain analyse", "only", "two statements"],
+)
+def test_writes_of_postgresql(postgres_env: Env, sql: str) -> None:
+    """Writes in forms that only PostgreSQL has."""
+    if ";" in sql and postgres_env.backend.driver == "asyncpg":
+        pytest.skip("asyncpg sends one statement at a time")
+    with postgres_env.change_of(everything(Tag)), postgres_env.connect() as connection:
+        connection.exec_driver_sql(sql)
+        connection.commit()
+
+
+def test_a_prepared_statement(postgres_env: Env) -> None:
+    """To prepare a statement does nothing; to execute it may do anything."""
+    with postgres_env.connect() as connection:
+        with postgres_env.no_change_of(everything(Tag)):
+            connection.exec_driver_sql("PREPARE p AS DELETE FROM tags WHERE id = 3")
+        with postgres_env.change_of(everything(Tag)):
+            with pytest.warns(RowstampWarning, match="EXECUTE p"):
+                connection.exec_driver_sql("EXECUTE p")
+            connection.commit()

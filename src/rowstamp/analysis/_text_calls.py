@@ -176,6 +176,8 @@ def _called(tokens: Sequence[Token], place: int, dialect: str) -> set[str]:
         return {token.text.lower()} if niladic or operator else set()
     if before in {"AS", "::"}:
         return set()  # a type with arguments, or an alias with columns
+    if token.upper == "SET" and place and tokens[place - 1].is_name and before not in _RESERVED:
+        return set()  # UPDATE t SET (a, b) = …
     if token.upper in _NOT_CALLED[dialect] or before in _NOT_CALLED_AFTER.get(token.upper, ()):
         return set()
     name = token.text.lower()

@@ -14,7 +14,7 @@ from typing import Final
 from rowstamp.analysis._text_cursor import Cursor
 from rowstamp.analysis._text_define import definition
 from rowstamp.analysis._text_facts import NotUnderstood, TextFacts, TextKind, nothing, unknown
-from rowstamp.analysis._text_lexer import Token
+from rowstamp.analysis._text_lexer import Lexeme, Token
 from rowstamp.analysis.functions import FunctionKind, classify
 
 __all__ = ["statement_facts"]
@@ -163,11 +163,15 @@ def _explain(tokens: Sequence[Token], dialect: str) -> TextFacts:
     options = (
         {token.upper for token in cursor.group()} if cursor.word() == "(" and dialect == "postgres" else set[str]()
     )
-    options |= cursor.take_any("ANALYZE", "VERBOSE", "EXTENDED", "PARTITIONS", "QUERY", "PLAN")
+    options |= cursor.take_any(*_ANALYZE, "VERBOSE", "EXTENDED", "PARTITIONS", "QUERY", "PLAN")
     if cursor.take("FORMAT", "="):
         cursor.name()
-    options |= cursor.take_any("ANALYZE")
-    return _explained(cursor.rest, dialect, runs="ANALYZE" in options or tokens[0].upper == "ANALYZE")
+    options |= cursor.take_any(*_ANALYZE)
+    return _explained(cursor.rest, dialect, runs=not options.isdisjoint(_ANALYZE))
+
+
+_ANALYZE: Final = ("ANALYZE", "ANALYSE")
+"""PostgreSQL takes both spellings."""
 
 
 def _explained(tokens: Sequence[Token], dialect: str, *, runs: bool) -> TextFacts:
@@ -193,6 +197,22 @@ def _analyze(tokens: Sequence[Token], dialect: str) -> TextFacts:
     if cursor.word() in _QUERIES - {"TABLE"} or cursor.word() in _DML:
         return _explained(cursor.rest, dialect, runs=True)
     raise NotUnderstood("ANALYZE TABLE commits the transaction")
+
+
+def _call(tokens: Sequence[Token], dialect: str) -> TextFacts:
+    """CALL of a procedure, or MySQL's DO of an expression; of PostgreSQL's DO nobody knows the language."""
+    if dialect == "sqlite" or (tokens[0].upper == "DO" and dialect != "mysql"):
+        raise NotUnderstood(f"the effect of {tokens[0].text} is not known")
+    word = Token(tokens[0].lexeme, "SELECT", "SELECT", glued=False)
+    rest = tokens[1:]
+    if tokens[0].upper == "CALL" and not any(token.upper == "(" for token in rest):
+        rest = [*rest, _symbol("("), _symbol(")")]  # MySQL does without where there are no arguments
+    facts = _parsed([word, *rest], dialect)
+    return replace(facts, functions=facts.functions | {"call"})
+
+
+def _symbol(text: str) -> Token:
+    return Token(Lexeme.SYMBOL, text, text, glued=True)
 
 
 def _declare(tokens: Sequence[Token], dialect: str) -> TextFacts:
@@ -239,12 +259,14 @@ def _load(tokens: Sequence[Token], dialect: str) -> TextFacts:
 _DECIDED: Final[dict[str, Callable[[Sequence[Token], str], TextFacts]]] = {
     "ANALYZE": _analyze,
     "ATTACH": _session,
+    "CALL": _call,
     "COPY": _copy,
     "DECLARE": _declare,
     "DESC": _explain,
     "DESCRIBE": _explain,
     "DETACH": _session,
     "DISCARD": _session,
+    "DO": _call,
     "EXPLAIN": _explain,
     "LOAD": _load,
     "LOCK": _lock,

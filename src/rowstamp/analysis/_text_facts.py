@@ -51,7 +51,7 @@ class TextFacts:
         functions: the functions that it calls, in lower case and without arguments; with their schema where that is
             written and not ``pg_catalog``. Also the niladic ones (``current_date``), variables (``@a``, ``@@b``),
             PostgreSQL's literals for moments (``now``, ``today``, …), types that take arguments, and ``explain``,
-            ``copy`` and ``declare cursor`` where the result is not that of the query inside.
+            ``copy``, ``call`` and ``declare cursor`` where the result is not that of the query inside.
         locks: whether it locks rows or tables.
         understood: ``False`` when nothing above may be relied on.
         reason: why it is not understood; empty otherwise.

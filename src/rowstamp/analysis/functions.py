@@ -32,7 +32,7 @@ class FunctionKind(enum.Enum):
     """It may read and write anything."""
 
 
-VOLATILE: Final = names.ANYWHERE_VOLATILE | {"declare cursor"}
+VOLATILE: Final = names.ANYWHERE_VOLATILE | {"call", "declare cursor"}
 """What is volatile on every database, with PostgreSQL's literals for moments and the marks that `text` sets."""
 
 _MYSQL_VOLATILE: Final = names.MYSQL_VOLATILE

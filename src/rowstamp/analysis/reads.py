@@ -14,8 +14,8 @@ from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
+from rowstamp.analysis.declarations import NOTHING_DECLARED, Called, Declarations
 from rowstamp.analysis.equality import bound_values, key_values
-from rowstamp.analysis.functions import FunctionKind, classify
 from rowstamp.analysis.pins import Occurrence, Pin
 from rowstamp.analysis.schema import Key, iterate_keys, read_names, schema_of
 from rowstamp.analysis.tables import know
@@ -55,11 +55,13 @@ class TableRead:
         table: the table, or its schema and name where only text names it.
         pins: one pin for each appearance of the table, or empty: any row may matter.
         why: why it is not pinned, for ``explain``; empty if it is.
+        declared: whether the statement does not name it: it is behind something that it names.
     """
 
     table: FromClause | TableKey
     pins: tuple[KeyPin, ...]
     why: str
+    declared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,14 @@ class ReadAnalysis:
         )
 
 
-def analyse(statement: Any, dialect: Dialect, *, sql: str, translated: bool = False) -> ReadAnalysis:
+def analyse(
+    statement: Any,
+    dialect: Dialect,
+    *,
+    sql: str,
+    translated: bool = False,
+    declarations: Declarations = NOTHING_DECLARED,
+) -> ReadAnalysis:
     """Return what the shape of a statement says about caching it.
 
     Args:
@@ -103,6 +112,7 @@ def analyse(statement: Any, dialect: Dialect, *, sql: str, translated: bool = Fa
         sql: the text of the statement as it was compiled for execution; pins are used only if the analysis saw the
             very same text, since their parameters are found by name.
         translated: whether a ``schema_translate_map`` applies.
+        declarations: what the user has declared of views and functions.
     """
     try:
         notes = collect(statement, dialect, {None: None} if translated else None)
@@ -110,13 +120,31 @@ def analyse(statement: Any, dialect: Dialect, *, sql: str, translated: bool = Fa
         return ReadAnalysis((), f"the statement cannot be analysed: {exc}", Access.MAY_WRITE)
     know(notes.tables.values())
     pinnable = notes.sql == sql
-    reads = _table_reads(notes, pinnable=pinnable)
+    called = declarations.called(notes.functions, dialect.name)
+    reads = _with_declared(_table_reads(notes, pinnable=pinnable), called, declarations)
     if any(name.rpartition(".")[2] == _ALTERING for name in notes.functions):
         return ReadAnalysis(reads, "it changes the connection's settings", Access.READS, alters=True)
-    refused, access = _verdict(notes, dialect)
+    refused, access = _verdict(notes, called, reads, dialect)
     if notes.opaque and refused is None:
-        return _with_text(reads, notes, dialect)
-    return ReadAnalysis(reads, refused or _catalog(reads, dialect), access, tuple(notes.writes.values()))
+        return _with_text(reads, notes, dialect, declarations)
+    writes: tuple[FromClause | TableKey, ...] = (*notes.writes.values(), *called.writes)
+    return ReadAnalysis(reads, refused or _catalog(reads, dialect), access, () if called.unknown else writes)
+
+
+def _with_declared(reads: tuple[TableRead, ...], called: Called, declarations: Declarations) -> tuple[TableRead, ...]:
+    """Add the tables behind declared views and functions."""
+    named = [_lowered(*(read.table if isinstance(read.table, tuple) else table_key(read.table))) for read in reads]
+    behind = called.reads | declarations.behind({*named, *called.reads})
+    more = sorted(behind, key=str)
+    # A table that is read by itself as well is there twice: pinned once, whole the other time, which is what counts.
+    return (
+        *reads,
+        *(TableRead(table, (), "it is behind something that was declared", declared=True) for table in more),
+    )
+
+
+def _lowered(schema: str | None, name: str) -> TableKey:
+    return schema.lower() if schema else None, name.lower()
 
 
 def _table_reads(notes: Notes, *, pinnable: bool) -> tuple[TableRead, ...]:
@@ -160,20 +188,21 @@ def _bind(pin: Pin | None, names: Mapping[BindParameter[Any], str]) -> tuple[str
     return (name, pin.expanding) if pin is not None and name is not None else None
 
 
-def _verdict(notes: Notes, dialect: Dialect) -> tuple[str | None, Access]:
+def _verdict(notes: Notes, called: Called, reads: Sequence[TableRead], dialect: Dialect) -> tuple[str | None, Access]:
     """Return why a statement is never cached, and whether it may write."""
-    unknown, volatile = _functions(notes.functions, dialect)
-    if notes.writes:
+    if called.unknown:
+        # Even beside DML whose tables are known: the function may write others.
+        access = Access.MAY_WRITE if notes.writes or called.writes else _access_of_unknown(dialect)
+        return f"unknown function {called.unknown}()", access
+    if notes.writes or called.writes:
         return "it changes data", Access.MAY_WRITE
-    if unknown:
-        return f"unknown function {unknown}()", _access_of_unknown(dialect)
     if notes.sequences:
         return "it advances a sequence", Access.READS
     if notes.locks:
         return "it locks rows", Access.READS
-    if volatile:
-        return f"volatile function {volatile}()", Access.READS
-    if not notes.tables and not notes.opaque:
+    if called.volatile:
+        return f"volatile function {called.volatile}()", Access.READS
+    if not reads and not notes.opaque:
         return "it reads no table", Access.READS
     return None, Access.READS
 
@@ -194,22 +223,16 @@ def _catalog(reads: Sequence[TableRead], dialect: Dialect) -> str | None:
     return None
 
 
-def _functions(names: set[str] | frozenset[str], dialect: Dialect) -> tuple[str, str]:
-    """Return one unknown and one volatile function among these, or empty strings."""
-    kinds = {name: classify(name, dialect.name) for name in sorted(names)}
-    unknown = next((name for name, kind in kinds.items() if kind is FunctionKind.UNKNOWN), "")
-    volatile = next((name for name, kind in kinds.items() if kind is FunctionKind.VOLATILE), "")
-    return unknown, volatile
-
-
 def _access_of_unknown(dialect: Dialect) -> Access:
     # A function of the application runs inside SQLite's own statement and cannot write to this connection.
     return Access.READS if dialect.name == "sqlite" else Access.MAY_WRITE
 
 
-def _with_text(reads: tuple[TableRead, ...], notes: Notes, dialect: Dialect) -> ReadAnalysis:
+def _with_text(
+    reads: tuple[TableRead, ...], notes: Notes, dialect: Dialect, declarations: Declarations
+) -> ReadAnalysis:
     """Add what the text of opaque fragments reads. They may restrict nothing, but they may read anything."""
-    parsed = analyse_text(notes.sql, dialect)
+    parsed = analyse_text(notes.sql, dialect, declarations)
     if parsed.refused is not None:
         return ReadAnalysis(reads, parsed.refused, parsed.access, parsed.writes)
     known = {(schema.lower() if schema else None, name.lower()) for schema, name in notes.tables}
@@ -220,23 +243,26 @@ def _with_text(reads: tuple[TableRead, ...], notes: Notes, dialect: Dialect) -> 
     return ReadAnalysis(wide + more, _catalog(wide + more, dialect), Access.READS)
 
 
-def analyse_text(sql: str, dialect: Dialect) -> ReadAnalysis:
+def analyse_text(sql: str, dialect: Dialect, declarations: Declarations = NOTHING_DECLARED) -> ReadAnalysis:
     """Return what raw SQL says about caching it."""
     facts = parse_text(sql, dialect.name)
     if not facts.understood:
         return ReadAnalysis((), f"the SQL is not understood: {facts.reason}", Access.MAY_WRITE)
     if facts.kind is not TextKind.READ:
         return ReadAnalysis((), "it is not a query", Access.MAY_WRITE, tuple(facts.writes))
-    unknown, volatile = _functions(facts.functions, dialect)
-    if unknown:
-        return ReadAnalysis((), f"unknown function {unknown}()", _access_of_unknown(dialect))
+    called = declarations.called(facts.functions, dialect.name)
+    if called.unknown:
+        return ReadAnalysis((), f"unknown function {called.unknown}()", _access_of_unknown(dialect))
+    if called.writes:
+        return ReadAnalysis((), "it changes data", Access.MAY_WRITE, tuple(called.writes))
     if facts.locks:
         return ReadAnalysis((), "it locks rows", Access.READS)
-    if volatile:
-        return ReadAnalysis((), f"volatile function {volatile}()", Access.READS)
-    if not facts.reads:
+    if called.volatile:
+        return ReadAnalysis((), f"volatile function {called.volatile}()", Access.READS)
+    own = tuple(TableRead(key, (), "raw SQL is read table by table") for key in sorted(facts.reads, key=str))
+    reads = _with_declared(own, called, declarations)
+    if not reads:
         return ReadAnalysis((), "it reads no table", Access.READS)
-    reads = tuple(TableRead(key, (), "raw SQL is read table by table") for key in sorted(facts.reads, key=str))
     return ReadAnalysis(reads, _catalog(reads, dialect), Access.READS)
 
 

@@ -11,10 +11,11 @@ from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
 from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.collations import ask_for_collations
+from rowstamp.orm.raw import note_release, note_savepoint, note_text
 from rowstamp.orm.reads import Execution, serve_or_fill
 from rowstamp.orm.record import record
 from rowstamp.orm.transaction import guard_commits, state_of, unguard_commits
-from rowstamp.orm.writes import note_ddl, note_dml, note_release, note_savepoint, note_select, note_text
+from rowstamp.orm.writes import note_ddl, note_dml, note_select
 from rowstamp.recording import active
 
 __all__ = ["install", "remove"]
@@ -85,23 +86,8 @@ def _handle(
 ) -> bool | None:
     """Return ``True`` if the execution has taken place or is not needed."""
     connection: Connection = context.root_connection
-    state = state_of(connection.connection)
-    state.resolve(attachment, context)
-    try:
-        return _dispatch(attachment, connection, sql, parameters, context, execute)
-    finally:
-        state.spoken = True
-
-
-def _dispatch(
-    attachment: Attachment,
-    connection: Connection,
-    sql: str,
-    parameters: Any,
-    context: Any,
-    execute: Callable[[], None],
-) -> bool | None:
     compiled = context.compiled
+    state_of(connection.connection).resolve(attachment, context)
     if active() is not None:
         record(attachment, connection, context, sql, parameters)
     if compiled is not None and context.isddl:

@@ -17,7 +17,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.engine.url import URL
 
-from rowstamp._sqlalchemy import connect_isolation, is_initialized
+from rowstamp._sqlalchemy import is_initialized
+from rowstamp.analysis.calls import functions_of_dml
+from rowstamp.analysis.declarations import NOTHING_DECLARED, Declarations
 from rowstamp.analysis.reads import ReadAnalysis, analyse, analyse_text
 from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
 from rowstamp.codec import canonical
@@ -45,7 +47,6 @@ class Attachment:
         serves: whether reads are served on this engine by itself, or only in sessions that ask for it.
         begins: whether transactions of this engine take their snapshot before their first statement is seen
             (SQLite with a ``BEGIN`` recipe); ``None`` until one was seen.
-        levels: the isolation levels that its connections were found to have where no option said so.
         alters: whether a connection of this engine was ever given a state of its own (``SET ROLE``, a temporary table).
         listeners: what listens to the dialect on its behalf, by event.
     """
@@ -55,11 +56,14 @@ class Attachment:
     scope: str
     serves: bool = True
     begins: bool | None = None
-    levels: set[str] = field(default_factory=set[str])
     alters: bool = False
     listeners: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
     _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary[Any, Shape])
     _texts: dict[str, Shape] = field(default_factory=dict[str, Shape])
+    _called: WeakKeyDictionary[Any, frozenset[str] | None] = field(
+        default_factory=WeakKeyDictionary[Any, "frozenset[str] | None"]
+    )
+    _declarations: Declarations = NOTHING_DECLARED
     _identity: bytes = b""
     _writes: WeakKeyDictionary[Any, WriteAnalysis] = field(default_factory=WeakKeyDictionary[Any, WriteAnalysis])
 
@@ -67,11 +71,6 @@ class Attachment:
     def dialect(self) -> Dialect:
         """The dialect shared by the engine and its copies."""
         return self.engine.dialect
-
-    @property
-    def configured_level(self) -> str | None:
-        """The isolation level that ``create_engine`` was told to give each connection."""
-        return connect_isolation(self.dialect)
 
     def refused(self, exc: BaseException) -> bool:
         """Return whether an exception of COMMIT is the database's own answer: nothing was or will be committed.
@@ -105,22 +104,35 @@ class Attachment:
 
     def shape(self, compiled: Any, statement: Any) -> Shape:
         """Return what is known of the shape of a compiled statement that is no DML; found out once per shape."""
+        self._heed_declarations()
         known = self._shapes.get(compiled)
         if known is None:
             analysis = analyse(
-                statement, self.dialect, sql=str(compiled.string), translated=bool(compiled.schema_translate_map)
+                statement,
+                self.dialect,
+                sql=str(compiled.string),
+                translated=bool(compiled.schema_translate_map),
+                declarations=self._declarations,
             )
             known = self._shapes[compiled] = self._shape(analysis)
         return known
 
     def text_shape(self, sql: str) -> Shape:
         """Return what is known of raw SQL; found out once per text."""
+        self._heed_declarations()
         known = self._texts.get(sql)
         if known is None:
             if len(self._texts) >= TEXT_LIMIT:
                 self._texts.clear()
-            known = self._texts[sql] = self._shape(analyse_text(sql, self.dialect))
+            known = self._texts[sql] = self._shape(analyse_text(sql, self.dialect, self._declarations))
         return known
+
+    def _heed_declarations(self) -> None:
+        """Forget what was found out of statements before something was declared."""
+        if self._declarations is not self.core.declarations:
+            self._shapes.clear()
+            self._texts.clear()
+            self._declarations = self.core.declarations
 
     def _shape(self, analysis: ReadAnalysis) -> Shape:
         return Shape(analysis, self.core.config.namespace, self.scope, self.dialect)
@@ -131,6 +143,12 @@ class Attachment:
         if known is None:
             known = self._writes[compiled] = analyse_dml(compiled)
         return known
+
+    def called_by(self, compiled: Any) -> frozenset[str] | None:
+        """Return which functions compiled DML calls, ``None`` if that is not known; found out once per shape."""
+        if compiled not in self._called:
+            self._called[compiled] = functions_of_dml(compiled)
+        return self._called[compiled]
 
 
 _ATTRIBUTE: Final = "_rowstamp_attachment"

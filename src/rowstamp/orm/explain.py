@@ -69,7 +69,8 @@ def _not_asked(attachment: Attachment, analysis: ReadAnalysis) -> str:
     without = [
         _name(read)
         for read in analysis.reads
-        if (read.table if isinstance(read.table, tuple) else table_key(read.table)) not in attachment.core.policies
+        if not read.declared
+        and (read.table if isinstance(read.table, tuple) else table_key(read.table)) not in attachment.core.policies
     ]
     return f"nobody asked: no cached(...) on the statement, and no policy for {', '.join(without) or 'its tables'}"
 

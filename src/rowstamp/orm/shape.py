@@ -64,6 +64,7 @@ class Shape:
         found = [
             policies.get(read.table if isinstance(read.table, tuple) else table_key(read.table))
             for read in self.analysis.reads
+            if not read.declared
         ]
         known = [policy for policy in found if policy is not None]
         if not known or len(known) != len(found):

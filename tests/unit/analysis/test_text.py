@@ -265,6 +265,8 @@ def test_transaction_and_session(dialect: str, sql: str, outcome: str) -> None:
     ("analyze-option", PG, "EXPLAIN (COSTS OFF, ANALYZE) DELETE FROM t", "write > t (explain)"),
     ("analyze-statement", MY, "ANALYZE FORMAT=JSON DELETE FROM t", "write > t (explain)"),
     ("analyze-execute", PG, "EXPLAIN ANALYZE EXECUTE p", "?"),
+    ("analyse", PG, "EXPLAIN ANALYSE DELETE FROM t", "write > t (explain)"),
+    ("analyse-option", PG, "EXPLAIN (COSTS OFF, ANALYSE) DELETE FROM t", "write > t (explain)"),
     ("query-plan", LITE, "EXPLAIN QUERY PLAN DELETE FROM t", "harmless"),
     ("describe", MY, "DESCRIBE t", "harmless"),
 )  # fmt: skip
@@ -276,8 +278,12 @@ def test_explain(dialect: str, sql: str, outcome: str) -> None:
 
 
 @cases(
-    ("call", PG + MY, "CALL p()", "?"),
-    ("do", PG + MY, "DO $$ BEGIN END $$", "?"),
+    ("call", PG + MY, "CALL p(:x, (SELECT 1 FROM t))", "read t (call p)"),
+    ("call-without-parentheses", MY, "CALL s.p", "read (call s.p)"),
+    ("call", LITE, "CALL p()", "?"),
+    ("do-expressions", MY, "DO f(1), g(2)", "read (call f g)"),
+    ("do", PG, "DO $$ BEGIN END $$", "?"),
+    ("do", MY, "DO $$ BEGIN END $$", "?"),
     ("execute", ALL, "EXECUTE p(1)", "?"),
     ("cursor", PG, "DECLARE c CURSOR WITH HOLD FOR SELECT f() FROM t", "read t (declare cursor f)"),
     ("fetch", PG, "FETCH 5 FROM c", "harmless"),
@@ -349,6 +355,8 @@ def test_bind_markers(dialect: str, sql: str, outcome: str) -> None:
     ("types-are-not-calls", ALL, "SELECT CAST(a AS DECIMAL(10, 2)) FROM t", "read t (cast)"),
     ("alias-with-columns", PG, "SELECT * FROM f(1) AS now(a), (VALUES (1)) random(b)", "read (f)"),
     ("sample", PG, "SELECT * FROM t TABLESAMPLE bernoulli (1), u", "read t u (bernoulli)"),
+    ("set-of-several-columns", PG + LITE, "UPDATE t SET (a, b) = (1, 2)", "write > t"),
+    ("set-after-conflict", PG, "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET (a, b) = (1, 2)", "write > t"),
     ("operator-that-is-a-function", LITE, "SELECT 1 FROM t WHERE a REGEXP 'x'", "read t (regexp)"),
 )  # fmt: skip
 def test_functions(dialect: str, sql: str, outcome: str) -> None:
