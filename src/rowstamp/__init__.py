@@ -12,6 +12,7 @@ from rowstamp.errors import (
 )
 from rowstamp.events import Stats
 from rowstamp.explain import Explanation
+from rowstamp.freshness import Freshness, bounded, strict
 from rowstamp.orm.consequences import RowstampWarning
 from rowstamp.orm.option import cached
 from rowstamp.repository import AsyncRepository, Repository
@@ -25,11 +26,14 @@ __all__ = [
     "CommitRefused",
     "ConfigurationError",
     "Explanation",
+    "Freshness",
     "Repository",
     "RowstampError",
     "RowstampWarning",
     "Stats",
     "StoreError",
     "UnsupportedArgument",
+    "bounded",
     "cached",
+    "strict",
 ]

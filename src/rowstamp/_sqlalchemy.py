@@ -331,13 +331,9 @@ def may_rewrite(target: Engine | Connection) -> bool:
     return False
 
 
-def default_isolation(engine: Engine) -> str | None:
-    """Return the isolation level connections of an engine start with, ``None`` before the first connection."""
-    dialect = engine.dialect
-    configured = engine.get_execution_options().get("isolation_level") or getattr(
-        dialect, "_on_connect_isolation_level", None
-    )
-    return cast("str | None", configured or getattr(dialect, "default_isolation_level", None))
+def connect_isolation(dialect: Dialect) -> str | None:
+    """Return the isolation level that ``create_engine`` was told to give each connection, if any."""
+    return cast("str | None", getattr(dialect, "_on_connect_isolation_level", None))
 
 
 def is_initialized(dialect: Dialect) -> bool:

@@ -13,6 +13,7 @@ from rowstamp.core import Core, Policy
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.events import Stats
 from rowstamp.explain import Explanation
+from rowstamp.freshness import Freshness, strict
 from rowstamp.keyvalue import AsyncKeyValues, KeyValues
 from rowstamp.model import Dependency
 from rowstamp.orm.attach import install, remove
@@ -44,6 +45,7 @@ class _BaseCache:
         on_store_down: Literal["journal", "fail", "ignore"] = "journal",
         vary: Callable[[], Any] | None = None,
         near: int | str | None = None,
+        freshness: Freshness = strict,
     ) -> None:
         config = Config(
             namespace=namespace,
@@ -52,6 +54,7 @@ class _BaseCache:
             on_store_down=on_store_down,
             vary=vary,
             near=check_near(near),
+            freshness=freshness,
         )
         opened = open_store(store, asynchronous=self._asynchronous) if isinstance(store, str) else store
         self._require_store(opened)
@@ -288,6 +291,8 @@ class Cache(_BaseCache, KeyValues):
         near: how much of what is in the store this process keeps, too, in bytes or as a size like ``"64 MiB"``. Such a copy is
             used only while its stamps say so, but its payload is not transferred and mostly not decoded again. By default 32 MiB for
             Redis and Valkey and nothing for stores on this machine; 0 keeps nothing.
+        freshness: how fresh hits have to be: ``strict``, or ``bounded(50)`` to be served without a round trip what was valid at most
+            50 milliseconds before the read began. Makes no difference to stores on this machine.
 
     Raises:
         ConfigurationError: an option or the store's URL is wrong.

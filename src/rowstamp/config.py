@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from rowstamp.errors import ConfigurationError
+from rowstamp.freshness import Freshness, check_freshness, strict
 
 __all__ = ["Config", "check_near", "check_size", "check_tags", "check_ttl"]
 
@@ -22,15 +23,16 @@ def check_size(size: object, what: str) -> int:
     Raises:
         ConfigurationError: it is no size, or not a positive one.
     """
+    number = size
     match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
     if match is not None:
-        number, prefix, binary = match.groups(default="")
-        size = int(number) * (1024 if binary else 1000) ** _POWERS.index(prefix.lower())
-    if isinstance(size, bool) or not isinstance(size, int):
+        digits, prefix, binary = match.groups(default="")
+        number = int(digits) * (1024 if binary else 1000) ** _POWERS.index(prefix.lower())
+    if isinstance(number, bool) or not isinstance(number, int):
         raise ConfigurationError(f"{what}={size!r} is not a size; write bytes, or a size like 256MB or 64MiB")
-    if size <= 0:
-        raise ConfigurationError(f"{what}={size!r} leaves no room; give a positive size like 256MB")
-    return size
+    if number <= 0:
+        raise ConfigurationError(f"{what}={size!r} leaves the store no room; give a positive size like 256MB")
+    return number
 
 
 def check_ttl(ttl: object, what: str = "ttl") -> float:
@@ -88,6 +90,7 @@ class Config:
         vary: called for each key; what it returns becomes part of it (tenant, role, locale).
         near: how much is kept in this process of what is in the store, in bytes; 0 keeps nothing, ``None`` leaves it to the
             kind of store.
+        freshness: how fresh hits have to be that say nothing themselves.
     """
 
     namespace: str = "rowstamp"
@@ -96,6 +99,7 @@ class Config:
     on_store_down: Literal["journal", "fail", "ignore"] = "journal"
     vary: Callable[[], Any] | None = None
     near: int | None = None
+    freshness: Freshness = strict
 
     def __post_init__(self) -> None:
         check_ttl(self.ttl)
@@ -106,6 +110,12 @@ class Config:
             raise ConfigurationError(msg)
         if self.on_store_down not in {"journal", "fail", "ignore"}:
             msg = f"on_store_down={self.on_store_down!r} is not known: give 'journal', 'fail' or 'ignore'"
+            raise ConfigurationError(msg)
+        check_freshness(self.freshness)
+        if self.freshness.bound and self.near == 0:
+            msg = (
+                f"freshness={self.freshness!r} with near=0: what is served within a bound is kept near; leave near= out"
+            )
             raise ConfigurationError(msg)
         vary: object = self.vary
         if vary is not None and not callable(vary):

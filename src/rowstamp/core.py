@@ -17,8 +17,10 @@ from rowstamp.drivers import perform, run, run_async
 from rowstamp.entry import StoredEntry, prove
 from rowstamp.errors import ClosedError, CommitRefused, StoreError
 from rowstamp.events import Counters
+from rowstamp.freshness import Freshness
 from rowstamp.journal import Journal
 from rowstamp.keys import stamp_name, stamp_names
+from rowstamp.mirror import Following
 from rowstamp.model import Dependency, fresh_token
 from rowstamp.near import DEFAULT_BYTES, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
@@ -138,12 +140,21 @@ class Core:
 
         return run(flow, step)
 
-    def lookup(self, entry: bytes, stamps: Sequence[bytes], *, serve: bool) -> Hit | Miss:
-        """Find a valid entry, or capture the stamps to fill one. A store that cannot be used is a miss without fill."""
+    def lookup(
+        self, entry: bytes, stamps: Sequence[bytes], *, serve: bool, freshness: Freshness | None = None
+    ) -> Hit | Miss:
+        """Find a valid entry, or capture the stamps to fill one. A store that cannot be used is a miss without fill.
+
+        Args:
+            entry: the entry's key.
+            stamps: the names of the stamps of all dependencies.
+            serve: ``False`` captures the stamps only.
+            freshness: how fresh a hit has to be; by default as the cache says.
+        """
         try:
             self._replay_journal()
             flow = lookup(entry, stamps, serve=serve)
-            outcome = self._run(self.looking_up(flow) if serve else flow)
+            outcome = self._run(self.looking_up(flow, freshness) if serve else flow)
         except StoreError:
             self.counters.count("store_errors")
             return Miss(None)
@@ -193,9 +204,15 @@ class Core:
             stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, ends_at)
             self.near.keep(ticket.entry, stored, ticket.tokens)
 
-    def looking_up(self, flow: Flow[T]) -> Flow[T]:
-        """Return a lookup that uses what is kept near."""
-        return flow if self.near is None else self.near.through(flow)
+    def looking_up(self, flow: Flow[T], freshness: Freshness | None = None) -> Flow[T]:
+        """Return a lookup that uses what is kept near, and within a bound what is known of stamps."""
+        near = self.near
+        if near is None:
+            return flow
+        bound = (freshness or self.config.freshness).bound
+        if not bound or not isinstance(self.store, Following):
+            return near.through(flow)
+        return near.through(flow, self.store.follow(), bound)
 
     def commit(
         self,

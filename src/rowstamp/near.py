@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 from rowstamp.entry import StoredEntry, prove
+from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.protocol import Flow, Hit, NearSnapshot, Operation, Read
 
@@ -75,7 +76,8 @@ class NearCache:
         max_bytes: the bound over all copies, by an estimate of what they take in memory.
         clock: seconds from any fixed moment, never going back.
         wall_clock: seconds since 1970.
-        count: told ``"near_hits"`` for each hit whose payload was not transferred.
+        count: told ``"near_hits"`` for each hit whose payload was not transferred, and ``"bounded_hits"`` for each without any
+            round trip.
     """
 
     def __init__(
@@ -105,11 +107,16 @@ class NearCache:
 
     # -------------------------------------------------------------------------------------------------- lookups
 
-    def through(self, flow: Flow[T]) -> Flow[T]:
+    def through(self, flow: Flow[T], mirror: Mirror | None = None, bound: float = 0.0) -> Flow[T]:
         """Run a lookup, and answer its read of an entry from here as far as the stamps allow.
 
         A hit on a copy is one round trip for the stamps. So is a miss on a stamp that is missing or held. If a stamp has another
         token than the copy, the entry may have been stored anew, and is read with a second round trip.
+
+        Args:
+            flow: the lookup.
+            mirror: knows stamps without a round trip; without it every hit is strict.
+            bound: how long ago they may have been what they are, in seconds.
         """
         entry: bytes | None = None
         try:
@@ -117,7 +124,7 @@ class NearCache:
             while True:
                 if isinstance(operation, Read) and operation.entry is not None:
                     entry = operation.entry
-                    operation = flow.send((yield from self._answer(entry, operation.stamps)))
+                    operation = flow.send((yield from self._answer(entry, operation.stamps, mirror, bound)))
                 else:
                     operation = flow.send((yield operation))
         except StopIteration as stop:
@@ -125,10 +132,16 @@ class NearCache:
                 self._hit(entry, stop.value)
             return stop.value  # type: ignore[no-any-return]
 
-    def _answer(self, entry: bytes, stamps: Sequence[bytes]) -> Generator[Operation, Any, StoreSnapshot | NearSnapshot]:
+    def _answer(
+        self, entry: bytes, stamps: Sequence[bytes], mirror: Mirror | None, bound: float
+    ) -> Generator[Operation, Any, StoreSnapshot | NearSnapshot]:
         copy = self._get(entry)
         if copy is not None:
             names = list(dict.fromkeys((*stamps, *copy.names)))
+            known = None if mirror is None else mirror.states(names, bound)
+            if known is not None and copy.stands_on(known):
+                self._count("bounded_hits")
+                return NearSnapshot(copy.stored, tuple([known[stamp] for stamp in stamps]))
             snapshot: StoreSnapshot = yield Read(None, names)
             states = dict(zip(names, snapshot.stamps, strict=True))
             asked = tuple([states[stamp] for stamp in stamps])

@@ -199,6 +199,12 @@ def postgres_env(request: pytest.FixtureRequest) -> Generator[Env]:
     yield from _environment(request)
 
 
+@pytest.fixture(params=POSTGRES + MARIADB, ids=str)
+def snapshot_env(request: pytest.FixtureRequest) -> Generator[Env]:
+    """Where a transaction can be given one snapshot for all that it reads."""
+    yield from _environment(request)
+
+
 @pytest.fixture(params=SQLITE + POSTGRES, ids=str)
 def returning_env(request: pytest.FixtureRequest) -> Generator[Env]:
     """Where UPDATE can return rows."""

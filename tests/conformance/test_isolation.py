@@ -1,11 +1,10 @@
-"""Snapshots: what a transaction may be served depends on the moment that it sees."""
+"""AUTOCOMMIT, and the transactions of SQLite. Snapshots of other databases: `test_snapshots.py`."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-from sqlalchemy import Engine, event, select, text, update
+from sqlalchemy import Engine, event, select, update
 
 from rowstamp import cached
 from tests.conformance.models import FIRST_GENERATED, Product, Tag, product
@@ -13,83 +12,6 @@ from tests.harness import Env, everything, read, sync_engine
 
 NAMES = select(Product.name).order_by(Product.id)
 TAGS = everything(Tag)
-
-
-@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_a_snapshot_is_never_mixed(postgres_env: Env, level: str) -> None:
-    """Inside one snapshot every read shows the same moment, whatever others commit and cache meanwhile."""
-    env = postgres_env
-    env.warm(NAMES)
-    with env.session() as session:
-        session.connection(execution_options={"isolation_level": level})
-        first = read(session, NAMES)
-        with env.elsewhere() as other:
-            other.get_one(Product, 1).name = "later"
-            other.get_one(Tag, 1).name = "later"
-        env.warm(NAMES)
-        env.warm(TAGS)
-        assert read(session, NAMES) == first
-        assert "later" not in str(read(session, TAGS))
-        session.rollback()
-        assert env.rows(TAGS) == env.truth(TAGS)
-
-
-@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_an_old_snapshot_never_fills(postgres_env: Env, level: str) -> None:
-    """What an old snapshot reads is not stored for others."""
-    env = postgres_env
-    with env.session() as session:
-        session.connection(execution_options={"isolation_level": level})
-        read(session, TAGS)
-        with env.elsewhere() as other:
-            other.get_one(Product, 1).name = "later"
-        assert read(session, NAMES)[0] == ("atlas",)
-    assert env.rows(NAMES)[0] == ("later",)
-
-
-@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_an_engine_of_that_level(postgres_env: Env, level: str) -> None:
-    """The same where the engine sets the level, by argument or by execution option."""
-    env = postgres_env
-    for target in (env.new_engine(isolation_level=level), env.new_engine(execution_options={"isolation_level": level})):
-        env.cache.attach(target)
-        env.warm(NAMES)
-        with env.open_session(target) as session:
-            first = read(session, NAMES)
-            with env.elsewhere() as other:
-                other.add(product(len(first) + 200))
-            env.warm(NAMES)
-            assert read(session, NAMES) == first
-        with env.change_of(NAMES), env.open_session(target) as session:
-            session.get_one(Product, 1).name += "!"
-            session.commit()
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
-        "BEGIN ISOLATION LEVEL REPEATABLE READ",
-    ],
-)
-def test_a_level_set_by_text(postgres_env: Env, sql: str) -> None:
-    """A level that only text has set keeps the connection from mixing moments too."""
-    env = postgres_env
-    env.warm(NAMES)
-    options = {"isolation_level": "AUTOCOMMIT"} if sql.startswith("BEGIN") else {}
-    with env.connect().execution_options(**options) as connection:
-        connection.execute(text(sql))
-        if "SESSION" in sql:
-            connection.commit()
-        first = read(connection, NAMES)
-        with env.elsewhere() as other:
-            other.get_one(Product, 1).name += "!"
-        env.warm(NAMES)
-        assert read(connection, NAMES) == first
-        connection.exec_driver_sql("ROLLBACK")
-        connection.invalidate()
-    assert env.rows(NAMES) == env.truth(NAMES)
 
 
 def test_autocommit_writes_are_published_at_once(env: Env) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from random import Random
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -24,71 +21,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased, immediateload, joinedload, selectinload, subqueryload
 
-from rowstamp import cached
 from tests.harness import plain
-from tests.oracle.schema import DOMAIN, Schema
+from tests.oracle.key_reads import KeyReads
+from tests.oracle.read import OPTIONS, Read, need, rows, typed, unordered
 
 EAGER: Final = (joinedload, selectinload, subqueryload, immediateload)
-OPTIONS: Final = {"rowstamp": cached()}
-LISTS_ARE_PINNED: Final = False
-"""Whether `IN` and the writes with it count as pinned: see `test_precision.py`."""
 
 
-@dataclass(frozen=True)
-class Read:
-    """One read of the pool.
-
-    Attributes:
-        name: its shape.
-        run: executes it in a session.
-        pinned: the rows on which alone the result depends, if it pins primary keys.
-    """
-
-    name: str
-    run: Callable[[Session], Any]
-    pinned: frozenset[tuple[str, tuple[Any, ...]]] | None = None
-
-
-def typed(value: Any) -> Any:
-    """Return a value with the types of all its parts, so that equal means equal and of one type."""
-    whole: Any = value
-    if isinstance(value, list | tuple):
-        return type(whole).__name__, tuple(typed(each) for each in whole)
-    if isinstance(value, dict):
-        return tuple((name, typed(each)) for name, each in sorted(whole.items()))
-    return type(value).__name__, value
-
-
-def unordered(rows: Any) -> list[Any]:
-    """Return values that are comparable although the database may return them in any order."""
-    return sorted((_sorted_lists(typed(row)) for row in rows), key=repr)
-
-
-def _sorted_lists(value: Any) -> Any:
-    whole: Any = value
-    if isinstance(value, tuple) and len(whole) == 2 and whole[0] == "list":
-        return "list", tuple(sorted((_sorted_lists(each) for each in whole[1]), key=repr))
-    return tuple(_sorted_lists(each) for each in whole) if isinstance(value, tuple) else whole
-
-
-def rows(
-    name: str, statement: Any, parameters: Any = None, *, ordered: bool = False, core: bool = False, pinned: Any = None
-) -> Read:
-    def run(session: Session) -> Any:
-        where: Any = session.connection() if core else session
-        result = where.execute(statement, parameters, execution_options=OPTIONS)
-        found = [tuple(plain(each) for each in row) for row in (result if core else result.unique())]
-        return [typed(row) for row in found] if ordered else unordered(found)
-
-    return Read(name + (" (core)" if core else ""), run, pinned)
-
-
-class Reads:
+class Reads(KeyReads):
     """Draws reads of a schema."""
-
-    def __init__(self, schema: Schema, rng: Random) -> None:
-        self.s = schema
-        self.rng = rng
 
     def pool(self, size: int, only: str = "") -> list[Read]:
         """Draw reads: a quarter of them by primary key and the rest of all shapes, or all of one shape."""
@@ -98,46 +39,39 @@ class Reads:
         self.rng.shuffle(shapes)
         return [self.read_key() for _ in range(size // 4)] + [shape() for shape in shapes][: size - size // 4]
 
-    def number(self) -> int:
-        return self.rng.randint(1, DOMAIN)
-
     def table(self) -> Table:
         return self.rng.choice(self.s.tables[:4])
-
-    def core(self) -> bool:
-        return self.rng.random() < 0.3
 
     def key_condition(self, table: Table, source: Any = None) -> tuple[Any, Any]:
         key = self.s.key(table, self.number(), self.rng.randint(1, 2))
         columns = [column for column in (table if source is None else source).c if column.primary_key]
         conditions = [column == value for column, value in zip(columns, key, strict=True)]
-        return and_(*conditions), frozenset({(table.name, key)})
+        return and_(*conditions), (need(table, key),)
 
     # ----------------------------------------------------------------------------------------------- with pins
 
     def read_key(self) -> Read:
         table, core = self.rng.choice([self.s.a, self.s.b, self.s.c, self.s.p]), self.core()
-        condition, pinned = self.key_condition(table)
+        condition, needs = self.key_condition(table)
         what = table if core or self.rng.random() < 0.5 else self.s.class_of(table)
         if table is self.s.p:
             what = table  # the class is found with the rows of its subclass
-        return rows(f"{table.name} by key", select(what).where(condition), core=core, pinned=pinned)
+        return rows(f"{table.name} by key", select(what).where(condition), core=core, needs=needs)
 
     def read_key_parameter(self) -> Read:
         value = self.number()
         statement = select(self.s.b).where(self.s.b.c.id == bindparam("key"))
-        pinned = frozenset({(self.s.b.name, (value,))})
-        return rows("parameter", statement, {"key": value}, core=self.core(), pinned=pinned)
+        return rows("parameter", statement, {"key": value}, core=self.core(), needs=(need(self.s.b, (value,)),))
 
     def read_in(self) -> Read:
         values = [self.s.a_key(self.number()) for _ in range(self.rng.randint(0, 3))]
-        pinned = frozenset((self.s.a.name, (value,)) for value in values)
-        statement = select(self.s.A).where(self.s.a.c.id.in_(values))
-        return rows("IN", statement, pinned=pinned if LISTS_ARE_PINNED else None)
+        needs = (need(self.s.a, *[(value,) for value in values]),)
+        return rows("IN", select(self.s.A).where(self.s.a.c.id.in_(values)), needs=needs)
 
     def read_tuple_in(self) -> Read:
         keys = [self.s.c_key(self.number(), 1), self.s.c_key(self.number(), 2)]
-        return rows("tuple IN", select(self.s.c).where(tuple_(self.s.c.c.x, self.s.c.c.y).in_(keys)))
+        statement = select(self.s.c).where(tuple_(self.s.c.c.x, self.s.c.c.y).in_(keys))
+        return rows("tuple IN", statement, needs=(need(self.s.c, *keys),))
 
     def read_or(self) -> Read:
         one, other = self.number(), self.number()
@@ -145,7 +79,9 @@ class Reads:
         return rows("OR", select(self.s.B).where(or_(b.id == one, b.a_id == self.s.a_key(other))))
 
     def read_or_of_keys(self) -> Read:
-        return rows("OR of keys", select(self.s.B).where(or_(self.s.b.c.id == 1, self.s.b.c.id == self.number())))
+        other = self.number()
+        statement = select(self.s.B).where(or_(self.s.b.c.id == 1, self.s.b.c.id == other))
+        return rows("OR of keys", statement, needs=(need(self.s.b, (1,), (other,)),))
 
     def read_and_or(self) -> Read:
         b = self.s.b.c

@@ -9,7 +9,22 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import Column, Date, ForeignKey, Integer, MetaData, String, Table, Uuid, insert, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Computed,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Uuid,
+    false,
+    insert,
+    text,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import registry, relationship
 
@@ -44,6 +59,7 @@ class Schema:
     C: Any
     P: Any
     E: Any
+    F: Any
     kinds: tuple[str, str]
     shown: str
 
@@ -83,11 +99,11 @@ def make_schema(rng: Random, suffix: str) -> Schema:
     kinds = rng.choice(list(_KINDS)), rng.choice(list(_KINDS))
     a, b, c, p, e, ab = _tables(rng, mapped.metadata, suffix, kinds)
     classes: list[Any] = [type(f"{name}_{suffix}", (), {}) for name in "ABCP"]
-    classes.append(type(f"E_{suffix}", (classes[-1],), {}))
+    classes += [type(f"{name}_{suffix}", (classes[-1],), {}) for name in "EF"]
     passive, orphan = rng.choice([True, False]), rng.choice(["save-update, merge", "all, delete-orphan", "all"])
     shown = f"keys {kinds}, passive_deletes={passive}, cascade={orphan!r}"
-    A, B, C, P, E = classes  # noqa: N806 - classes
-    schema = Schema(mapped, a, b, c, p, e, ab, A, B, C, P, E, kinds, shown)
+    A, B, C, P, E, F = classes  # noqa: N806 - classes
+    schema = Schema(mapped, a, b, c, p, e, ab, A, B, C, P, E, F, kinds, shown)
     _map(schema, passive=passive, cascade=orphan)
     return schema
 
@@ -109,16 +125,23 @@ def _tables(rng: Random, metadata: MetaData, suffix: str, kinds: tuple[str, str]
     link: list[Column[Any]] = [
         Column(f"{n}_id", ForeignKey(f"{n}_{suffix}.id", ondelete="CASCADE"), primary_key=True) for n in "ab"
     ]
-    return [
+    tables = [
         table("a", Column("id", one(), primary_key=True), Column("name", String(20)), count._copy()),
         table("b", Column("id", Integer, primary_key=True), reference("a"), Column("parent_id", parent),
-              Column("code", String(8), unique=True), count._copy()),
+              Column("code", String(8), unique=True), count._copy(), Column("flag", Boolean, server_default=false()),
+              Column("total", Integer, Computed("n * 2", persisted=True))),
         table("c", Column("x", Integer, primary_key=True, autoincrement=False), Column("y", other(), primary_key=True),
-              reference("a"), reference("b"), Column("v", Integer)),
+              reference("a"), reference("b"), Column("v", Integer), Column("seen", Integer, onupdate=7)),
         table("p", Column("id", Integer, primary_key=True), Column("kind", String(5)), Column("name", String(20))),
         table("e", reference("p", nullable=False, primary=True), reference("a"), Column("desk", String(20))),
         table("ab", *link),
     ]  # fmt: skip
+    for number, names in enumerate([("a_id",), ("flag",), ("a_id", "flag"), ("parent_id", "a_id"), ("n",)]):
+        if rng.random() < 0.4:
+            Index(f"b_{suffix}_{number}", *(tables[1].c[name] for name in names))
+    if rng.random() < 0.5:
+        Index(f"c_{suffix}_pair", tables[2].c.a_id, tables[2].c.b_id)
+    return tables
 
 
 def _map(s: Schema, *, passive: bool, cascade: str) -> None:
@@ -133,6 +156,7 @@ def _map(s: Schema, *, passive: bool, cascade: str) -> None:
     each(s.C, s.c, properties={"b": relationship(s.B), "a": relationship(s.A)})
     each(s.P, s.p, polymorphic_on=s.p.c.kind, polymorphic_identity="p")
     each(s.E, s.e, inherits=s.P, polymorphic_identity="e", properties={"a": relationship(s.A)})
+    each(s.F, inherits=s.P, polymorphic_identity="f")
     s.registry.configure()
 
 
@@ -144,11 +168,15 @@ def build(s: Schema, connection: Connection) -> None:
     for number in range(1, 5):
         parent = number - 1 or None
         connection.execute(
-            insert(s.b).values(id=number, a_id=s.a_key(number % 2 + 1), parent_id=parent, code=f"c{number}")
+            insert(s.b).values(
+                id=number, a_id=s.a_key(number % 2 + 1), parent_id=parent, code=f"c{number}", flag=number % 2 == 0
+            )
         )
         x, y = s.c_key(number, number % 2 + 1)
         connection.execute(insert(s.c).values(x=x, y=y, b_id=(number + 1) // 2, a_id=s.a_key(1), v=number))
         connection.execute(insert(s.ab).values(a_id=s.a_key(number), b_id=number))
-        connection.execute(insert(s.p).values(id=number, kind="e" if number > 2 else "p", name=f"p{number}"))
+        connection.execute(
+            insert(s.p).values(id=number, kind="e" if number > 2 else "pf"[number - 1], name=f"p{number}")
+        )
         if number > 2:
             connection.execute(insert(s.e).values(id=number, desk="d", a_id=s.a_key(number)))

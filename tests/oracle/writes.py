@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, TypeAlias
 
@@ -10,11 +10,9 @@ from sqlalchemy import Table, bindparam, column, delete, insert, select, table, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from tests.oracle.reads import LISTS_ARE_PINNED
+from tests.oracle.precision import Touch, Touched
 from tests.oracle.schema import DOMAIN, Schema
 
-Touched: TypeAlias = "frozenset[tuple[str, tuple[Any, ...]]] | None"
-"""Table and primary key of each touched row; `None` if there may be others."""
 Write: TypeAlias = Callable[[Session], Touched]
 
 
@@ -67,6 +65,8 @@ class Writes:
         """Return a change of a column that is no key."""
         if target is self.s.c:
             return {"v": self.rng.randint(0, 99)}
+        if target is self.s.b and self.rng.random() < 0.5:
+            return self.rng.choice([{"a_id": self.maybe_a()}, {"flag": self.rng.random() < 0.5}, {"parent_id": None}])
         return {"name": self.word()} if target in {self.s.a, self.s.p} else {"n": self.rng.randint(0, 9)}
 
     def new_values(self, target: Table) -> dict[str, Any]:
@@ -79,9 +79,19 @@ class Writes:
             values["kind"] = "p"
         return values | self.data(target)
 
-    @staticmethod
-    def touched(target: Table, *keys: tuple[Any, ...]) -> Touched:
-        return frozenset((target.name, key) for key in keys)
+    def touched(self, target: Table, *keys: tuple[Any, ...], columns: Iterable[str] | None = None) -> Touched:
+        """Name the rows that an UPDATE of some columns touches, or that came or went."""
+        changed = None if columns is None else self.changed(target, columns)
+        return frozenset(Touch(target.name, key, changed) for key in keys)
+
+    def changed(self, target: Table, columns: Iterable[str]) -> frozenset[str]:
+        """Add the columns that change along with others."""
+        found = {*columns}
+        if target is self.s.b and "n" in found:
+            found.add("total")
+        if target is self.s.c:
+            found.add("seen")
+        return frozenset(found)
 
     # --------------------------------------------------------------------------------------------- unit of work
 
@@ -90,11 +100,12 @@ class Writes:
         found = self.one(session, self.s.class_of(target))
         if found is None:
             return frozenset()
-        for name, value in self.data(target).items():
+        changes = self.data(target)
+        for name, value in changes.items():
             setattr(found, name, value)
         key = tuple(getattr(found, column.name) for column in target.primary_key.columns)
         session.flush()
-        return self.touched(target, key)
+        return self.touched(target, key, columns=changes)
 
     def write_add(self, session: Session) -> Touched:
         target = self.rng.choice([self.s.a, self.s.b, self.s.c, self.s.p])
@@ -142,6 +153,17 @@ class Writes:
             collection.append(b)
         return None
 
+    def write_single_table(self, session: Session) -> Touched:
+        found = self.one(session, self.s.F)
+        if found is None or self.rng.random() < 0.3:
+            made = self.s.F()
+            made.id, made.name = self.number(), self.word()
+            session.add(made)
+            return None
+        found.name = self.word()
+        session.flush()
+        return self.touched(self.s.p, (found.id,), columns=["name"])
+
     def write_inherited(self, session: Session) -> Touched:
         if self.rng.random() < 0.5:
             made = self.s.E()
@@ -164,31 +186,33 @@ class Writes:
     def write_update_row(self, session: Session) -> Touched:
         target, key, condition = self.row()
         where: Any = session if self.rng.random() < 0.5 else session.connection()
-        where.execute(update(target).where(*condition).values(**self.data(target)))
-        return self.touched(target, key)
+        changes = self.data(target)
+        where.execute(update(target).where(*condition).values(**changes))
+        return self.touched(target, key, columns=changes)
 
     def write_update_entity_row(self, session: Session) -> Touched:
         target, key, condition = self.row()
         if target is self.s.p:
             return frozenset()
-        session.execute(update(self.s.class_of(target)).where(*condition).values(**self.data(target)))
-        return self.touched(target, key)
+        changes = self.data(target)
+        session.execute(update(self.s.class_of(target)).where(*condition).values(**changes))
+        return self.touched(target, key, columns=changes)
 
     def write_update_many_rows(self, session: Session) -> Touched:
         b, numbers = self.s.b, sorted({self.number(), self.number()})
         statement = update(b).where(b.c.id == bindparam("which")).values(n=bindparam("count"))
         session.connection().execute(statement, [{"which": each, "count": self.number()} for each in numbers])
-        return self.touched(b, *[(each,) for each in numbers])
+        return self.touched(b, *[(each,) for each in numbers], columns=["n"])
 
     def write_bulk_update_by_key(self, session: Session) -> Touched:
         numbers = sorted({self.number(), self.number()})
         session.execute(update(self.s.B), [{"id": each, "n": self.number()} for each in numbers])
-        return self.touched(self.s.b, *[(each,) for each in numbers])
+        return self.touched(self.s.b, *[(each,) for each in numbers], columns=["n"])
 
     def write_update_in(self, session: Session) -> Touched:
         a, keys = self.s.a, [self.a_key(), self.a_key()]
         session.execute(update(a).where(a.c.id.in_(keys)).values(name=self.word()))
-        return self.touched(a, *[(key,) for key in keys]) if LISTS_ARE_PINNED else None
+        return self.touched(a, *[(key,) for key in keys], columns=["name"])
 
     def write_update_some(self, session: Session) -> Touched:
         target = self.rng.choice([self.s.a, self.s.b, self.s.c])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rowstamp.drivers import perform, run
 from rowstamp.errors import StoreError
+from rowstamp.mirror import Fetched, Mirror
 from rowstamp.near import LONGEST_SECONDS, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, Put, Read, Ticket, fill, lookup
 from rowstamp.protocol_calls import CallHit, CallMiss, call_ticket, lookup_call
@@ -285,6 +286,44 @@ def test_a_near_cache_answers_as_no_near_cache_would(operations: list[str]) -> N
             case _:
                 bench.clock.advance(3)
         bench.near.check()
+
+
+def test_a_bounded_hit_is_no_round_trip(bench: Bench) -> None:
+    """As long as the mirror knows all stamps; else the stamps are read, and then it does."""
+    mirror = Mirror(bench.clock)
+    feed = mirror.joined(b"server")
+    mirror.proved(feed, bench.clock())
+    bench.store_entry()
+    bench.lookup()
+    states = bench.store.read(None, (A, B)).stamps
+    fetch = mirror.begin()
+    assert fetch is not None
+    found = [Fetched(stamp, state, b"server") for stamp, state in zip((A, B), states, strict=True)]
+    mirror.end(fetch, b"epoch", found)
+
+    bench.asked.clear()
+    assert body_of(bench.run(bench.near.through(lookup(E, (A, B)), mirror, 0.05))) == b"body"
+    assert bench.asked == []
+    assert bench.counted[-2:] == ["bounded_hits", "near_hits"]
+
+    mirror.changed([B])
+    assert body_of(bench.run(bench.near.through(lookup(E, (A, B)), mirror, 0.05))) == b"body"
+    assert bench.reads == [None]
+
+
+def test_a_token_that_is_known_here_but_newer_than_the_copy_is_no_hit(bench: Bench) -> None:
+    mirror = Mirror(bench.clock)
+    feed = mirror.joined(b"server")
+    mirror.proved(feed, bench.clock())
+    bench.store_entry()
+    bench.lookup()
+    bench.store.touch({A: digest("a2")})
+    fetch = mirror.begin()
+    assert fetch is not None
+    states = bench.store.read(None, (A, B)).stamps
+    found = [Fetched(stamp, state, b"server") for stamp, state in zip((A, B), states, strict=True)]
+    mirror.end(fetch, b"epoch", found)
+    assert isinstance(bench.run(bench.near.through(lookup(E, (A, B)), mirror, 0.05)), Miss)
 
 
 def test_a_fill_is_no_business_of_a_lookup(bench: Bench) -> None:

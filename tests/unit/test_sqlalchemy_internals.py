@@ -205,13 +205,19 @@ def test_before_execute_listeners_are_told_apart_too(engine: Engine) -> None:
     assert internals.may_rewrite(engine)
 
 
-def test_the_default_isolation_level_is_known_after_the_first_connection() -> None:
-    """Before it nothing is known, and nothing is guessed."""
+def test_a_dialect_is_initialized_by_the_first_connection() -> None:
+    """Before it nothing is known of the server, and nothing is guessed."""
     fresh = create_engine("sqlite://")
-    assert internals.default_isolation(fresh) is None
+    assert not internals.is_initialized(fresh.dialect)
     with fresh.connect():
-        assert internals.default_isolation(fresh) == "SERIALIZABLE"
+        assert internals.is_initialized(fresh.dialect)
     fresh.dispose()
+
+
+@pytest.mark.parametrize("level", [None, "READ UNCOMMITTED"])
+def test_the_isolation_level_of_create_engine_is_known(level: Any) -> None:
+    """What `create_engine(isolation_level=…)` was given; `None` if nothing."""
+    assert internals.connect_isolation(create_engine("sqlite://", isolation_level=level).dialect) == level
 
 
 def test_sessions_ask_for_statement_connections_where_the_hook_is(engine: Engine) -> None:

@@ -86,8 +86,23 @@ def _handle(
 ) -> bool | None:
     """Return ``True`` if the execution has taken place or is not needed."""
     connection: Connection = context.root_connection
+    state = state_of(connection.connection)
+    state.resolve(attachment, context)
+    try:
+        return _dispatch(attachment, connection, sql, parameters, context, execute)
+    finally:
+        state.spoken = True
+
+
+def _dispatch(
+    attachment: Attachment,
+    connection: Connection,
+    sql: str,
+    parameters: Any,
+    context: Any,
+    execute: Callable[[], None],
+) -> bool | None:
     compiled = context.compiled
-    state_of(connection.connection).resolve(attachment, context)
     if active() is not None:
         record(attachment, connection, context, sql, parameters)
     if compiled is not None and context.isddl:

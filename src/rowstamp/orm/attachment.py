@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.engine.url import URL
 
-from rowstamp._sqlalchemy import is_initialized
+from rowstamp._sqlalchemy import connect_isolation, is_initialized
 from rowstamp.analysis.calls import functions_of_dml
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Declarations
 from rowstamp.analysis.reads import ReadAnalysis, analyse, analyse_text
@@ -47,6 +47,7 @@ class Attachment:
         serves: whether reads are served on this engine by itself, or only in sessions that ask for it.
         begins: whether transactions of this engine take their snapshot before their first statement is seen
             (SQLite with a ``BEGIN`` recipe); ``None`` until one was seen.
+        levels: the isolation levels that its connections were found to have where no option said so.
         alters: whether a connection of this engine was ever given a state of its own (``SET ROLE``, a temporary table).
         listeners: what listens to the dialect on its behalf, by event.
     """
@@ -56,6 +57,7 @@ class Attachment:
     scope: str
     serves: bool = True
     begins: bool | None = None
+    levels: set[str] = field(default_factory=set[str])
     alters: bool = False
     listeners: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
     _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary[Any, Shape])
@@ -71,6 +73,11 @@ class Attachment:
     def dialect(self) -> Dialect:
         """The dialect shared by the engine and its copies."""
         return self.engine.dialect
+
+    @property
+    def configured_level(self) -> str | None:
+        """The isolation level that ``create_engine`` was told to give each connection."""
+        return connect_isolation(self.dialect)
 
     def refused(self, exc: BaseException) -> bool:
         """Return whether an exception of COMMIT is the database's own answer: nothing was or will be committed.

@@ -10,6 +10,7 @@ from sqlalchemy.orm import UserDefinedOption
 from rowstamp._sqlalchemy import with_options
 from rowstamp.config import check_tags, check_ttl
 from rowstamp.errors import ConfigurationError
+from rowstamp.freshness import Freshness, check_freshness
 
 __all__ = ["OPTION", "cached", "requested"]
 
@@ -27,23 +28,32 @@ class cached(UserDefinedOption):  # noqa: N801 - an option reads like a function
         ttl: how long the result may be kept, in seconds; the cache's own by default.
         tags: names by which the result can be invalidated.
         vary: what else makes the result another one (a tenant, a role); anything that can be part of a key.
+        freshness: how fresh a hit has to be, ``strict`` or ``bounded(50)``; the cache's own by default.
 
     Raises:
-        ConfigurationError: the time to live is not positive, or the tags are not a collection of names.
+        ConfigurationError: the time to live is not positive, the tags are not a collection of names, or the freshness is none.
     """
 
-    __slots__ = ("tags", "ttl", "vary")
+    __slots__ = ("freshness", "tags", "ttl", "vary")
 
     propagate_to_loaders = False
 
-    def __init__(self, *, ttl: float | None = None, tags: Collection[str] = (), vary: object = None) -> None:
+    def __init__(
+        self,
+        *,
+        ttl: float | None = None,
+        tags: Collection[str] = (),
+        vary: object = None,
+        freshness: Freshness | None = None,
+    ) -> None:
         super().__init__()
         self.ttl = None if ttl is None else check_ttl(ttl)
         self.tags = check_tags(tags)
         self.vary = vary
+        self.freshness = None if freshness is None else check_freshness(freshness)
 
     def __repr__(self) -> str:
-        given = ((name, getattr(self, name)) for name in ("ttl", "tags", "vary"))
+        given = ((name, getattr(self, name)) for name in ("ttl", "tags", "vary", "freshness"))
         return f"cached({', '.join(f'{name}={value!r}' for name, value in given if value)})"
 
 

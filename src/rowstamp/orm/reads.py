@@ -12,11 +12,12 @@ from sqlalchemy.engine import Connection
 from rowstamp._sqlalchemy import await_in_greenlet, is_server_side, load_options, parameter_values
 from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.errors import CorruptEntry, UncacheableValue
+from rowstamp.freshness import Freshness
 from rowstamp.keys import entry_key
 from rowstamp.model import Dependency
 from rowstamp.near import NearCache
 from rowstamp.orm.attachment import Attachment
-from rowstamp.orm.isolation import in_driver_transaction, snapshot_view
+from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import requested
 from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
 from rowstamp.orm.shape import Shape
@@ -30,7 +31,6 @@ __all__ = [
     "Marker",
     "Prepared",
     "lookup",
-    "observe",
     "prepare",
     "serve_or_fill",
 ]
@@ -109,6 +109,7 @@ class Prepared:
         dependencies: what its result depends on.
         stamps: the names of the stamps of its dependencies.
         ttl: how long the result may live, in seconds.
+        freshness: how fresh a hit has to be; ``None`` for what the cache says.
         ticket: the right to fill it, once a lookup has missed.
     """
 
@@ -116,6 +117,7 @@ class Prepared:
     dependencies: tuple[Dependency, ...]
     stamps: list[bytes]
     ttl: float
+    freshness: Freshness | None = None
     ticket: Ticket | None = None
 
 
@@ -142,7 +144,7 @@ def prepare(attachment: Attachment, execution: Execution) -> Prepared | Bypass |
     except UncacheableValue as exc:
         return Bypass(f"a parameter cannot be part of a key: {exc.reason}")
     found, stamps = shape.dependencies(execution.values, execution.translate, option.tags)
-    return Prepared(entry, found, stamps, option.ttl or core.config.ttl)
+    return Prepared(entry, found, stamps, option.ttl or core.config.ttl, option.freshness)
 
 
 def _reason_against(attachment: Attachment, execution: Execution, analysis: ReadAnalysis) -> str | None:
@@ -202,7 +204,7 @@ def lookup(
 
 def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> ReplayCursor | Prepared:
     core = attachment.core
-    outcome = core.lookup(prepared.entry, prepared.stamps, serve=view.may_serve)
+    outcome = core.lookup(prepared.entry, prepared.stamps, serve=view.may_serve, freshness=prepared.freshness)
     if isinstance(outcome, Hit):
         try:
             return _cursor(core.near, prepared.entry, outcome)
@@ -281,14 +283,6 @@ def serve_or_fill(
 
 async def _no_wait() -> None:
     """Complete at once."""
-
-
-def observe(attachment: Attachment, connection: Connection, state: TransactionState) -> SnapshotView:
-    """Return the statement's view, and learn whether this SQLite engine really begins its transactions."""
-    view = snapshot_view(attachment, connection) or SnapshotView.TAKEN
-    if attachment.dialect.name == "sqlite" and not (state.effects or state.inserts or state.manual):
-        attachment.begins = bool(attachment.begins) or in_driver_transaction(connection)
-    return view
 
 
 def _confirm(

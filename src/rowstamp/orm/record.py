@@ -37,8 +37,9 @@ from rowstamp._sqlalchemy import (
 )
 from rowstamp.analysis.collect import table_key
 from rowstamp.orm.attachment import Attachment, attachment_of
+from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import OPTION
-from rowstamp.orm.reads import Execution, observe
+from rowstamp.orm.reads import Execution
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.recording import Recorder, recorders, refuse
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,10 +121,10 @@ class Situation:
             reason = self._reason_of_session(session)
             if reason is not None:
                 return reason
-        for attachment, connection in self._places():
+        for attachment, bind in self._places():
             if attachment is None or attachment.core is not self.core:
                 return "it uses an engine that is not attached"
-            reason = self._reason_of_connection(attachment, connection)
+            reason = self._reason_of_bind(attachment, bind)
             if reason is not None:
                 return reason
         return None
@@ -142,14 +142,14 @@ class Situation:
         return None
 
     @staticmethod
-    def _reason_of_connection(attachment: Attachment, connection: Connection | None) -> str | None:
-        if connection is not None:
-            state = state_of(connection.connection)
+    def _reason_of_bind(attachment: Attachment, bind: Engine | Connection) -> str | None:
+        if isinstance(bind, Connection):
+            state = state_of(bind.connection)
             if state.altered:
                 return f"connection state: {state.altered}"
             if state.manual:
                 return "transaction begun by SQL text"
-        view = snapshot_view(attachment, connection)
+        view = _view(attachment, bind)
         return _OLD_SNAPSHOT if view is SnapshotView.TAKEN else None
 
     def may_serve(self) -> bool:
@@ -157,21 +157,21 @@ class Situation:
         return all(
             attachment is not None
             and is_initialized(attachment.dialect)
-            and snapshot_view(attachment, connection) is SnapshotView.PER_STATEMENT
-            for attachment, connection in self._places()
+            and _view(attachment, bind) is SnapshotView.PER_STATEMENT
+            for attachment, bind in self._places()
         )
 
     def has_connection(self) -> bool:
         """Return whether the call has taken a connection from a pool before it began."""
-        return any(connection is not None for _, connection in self._places())
+        return any(isinstance(bind, Connection) for _, bind in self._places())
 
     def written(self) -> set[bytes]:
         """Return the stamps of what the call's transactions have written and not committed."""
         found: set[bytes] = set()
-        for attachment, connection in self._places():
-            if attachment is None or connection is None:
+        for attachment, bind in self._places():
+            if attachment is None or not isinstance(bind, Connection):
                 continue
-            effects = state_of(connection.connection).all_effects(attachment, resolve=False)
+            effects = state_of(bind.connection).all_effects(attachment, resolve=False)
             found.update(stamp_names(self.core.config.namespace, effects))
         return found
 
@@ -193,7 +193,7 @@ class Situation:
         yield from self._connections
         yield from self._engines
 
-    def _places(self) -> Iterator[tuple[Attachment | None, Connection | None]]:
+    def _places(self) -> Iterator[tuple[Attachment | None, Engine | Connection]]:
         """Yield where statements of the call may run: the connections it has, and the engines it may take one from."""
         engines: list[Engine] = list(self._engines)
         connections: list[Connection] = list(self._connections)
@@ -207,15 +207,12 @@ class Situation:
                 elif bind not in taken:
                     engines.append(bind)
         if not (engines or connections):
-            yield from ((attachment, None) for attachment in self.attachments)
-        yield from _unique((attachment_of(each.dialect), each) for each in connections)
-        yield from _unique((attachment_of(each.dialect), None) for each in engines)
+            yield from ((attachment, attachment.engine) for attachment in self.attachments)
+        binds: list[Engine | Connection] = [*connections, *engines]
+        for bind in dict.fromkeys(binds):
+            yield attachment_of(bind.dialect), bind
 
 
-def _unique(places: Iterable[tuple[Attachment | None, Connection | None]]) -> Iterator[Any]:
-    seen: set[tuple[int, int]] = set()
-    for attachment, connection in places:
-        key = (id(attachment), id(connection))
-        if key not in seen:
-            seen.add(key)
-            yield attachment, connection
+def _view(attachment: Attachment, bind: Engine | Connection) -> SnapshotView | None:
+    """Return how the snapshot of a statement to come relates to stamps captured now."""
+    return snapshot_view(attachment, bind) if isinstance(bind, Connection) else snapshot_view(attachment, None, bind)

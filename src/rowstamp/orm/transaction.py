@@ -43,6 +43,8 @@ class TransactionState:
         altered_locally: the same, until the transaction ends.
         savepoint_begins: whether the open transaction was begun by a savepoint (SQLite), whose release is its commit.
         ending: whether its second phase is being sent, as SQL text by some drivers.
+        level: the isolation level that the connection has where no option gives it another, once it was asked for.
+        spoken: whether a statement was executed since the last transaction ended; then its snapshot may be there.
         manual: whether a transaction was begun by SQL text, so that AUTOCOMMIT does not commit each statement.
     """
 
@@ -51,6 +53,8 @@ class TransactionState:
     inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list[tuple[Any, WriteAnalysis, Any]])
     altered: str = ""
     altered_locally: str = ""
+    level: str = ""
+    spoken: bool = False
     manual: bool = False
     savepoint_begins: bool = False
     ending: bool = False
@@ -99,6 +103,7 @@ class TransactionState:
         self.noted = None
         self.altered_locally = ""
         self.manual = False
+        self.spoken = False
         self.savepoint_begins = False
 
 

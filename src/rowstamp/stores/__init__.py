@@ -94,7 +94,7 @@ def _open_memory(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - one si
         )
     options = _options(parts, known=("max_bytes",))
     max_bytes = options.get("max_bytes")
-    return MemoryStore(DEFAULT_MAX_BYTES if max_bytes is None else check_size("max_bytes", max_bytes))
+    return MemoryStore(DEFAULT_MAX_BYTES if max_bytes is None else check_size(max_bytes, "max_bytes"))
 
 
 def _open_lmdb(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - see above
@@ -114,7 +114,7 @@ def _open_lmdb(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - see abov
     size = options.get("size")
     store = LmdbStore(
         folder,
-        DEFAULT_SIZE if size is None else check_size("size", size),
+        DEFAULT_SIZE if size is None else check_size(size, "size"),
         timeout=_milliseconds("timeout_ms", options.get("timeout_ms", "250")) / 1000,
     )
     store.require_usable()

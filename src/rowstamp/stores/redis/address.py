@@ -109,8 +109,8 @@ class Address:
             return f"{self.options.get('path')}"
         return f"{self.options.get('host', 'localhost')}:{self.options.get('port', 6379)}"
 
-    def blocking(self) -> Connection:
-        """Return a connection that is not connected yet, and blocks."""
+    def blocking(self, *, protocol: int = 2) -> Connection:
+        """Return a connection that is not connected yet, and blocks; in RESP3 the server may push."""
         classes: dict[str, Callable[..., Connection]] = {
             "tcp": redis.Connection,
             "tls": redis.SSLConnection,
@@ -120,7 +120,7 @@ class Address:
             **self.options,
             socket_timeout=self.timeout_ms / 1000,
             socket_connect_timeout=self.connect_timeout_ms / 1000,
-            protocol=2,
+            protocol=protocol,
         )
 
     def awaited(self) -> AsyncConnection:

@@ -10,16 +10,21 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 from redis.exceptions import ConnectionError as Disconnected
 
 from rowstamp.errors import StoreError
+from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores.redis import commands as ops
 from rowstamp.stores.redis.address import Address, address_of_client
 from rowstamp.stores.redis.errors import FOREIGN
+from rowstamp.stores.redis.feed import Feeds
 from rowstamp.stores.redis.sentinel import SentinelAddress, afind
 from rowstamp.stores.redis.talk import Health, Line, alead
 
 __all__ = ["AsyncRedisStore"]
 
 T = TypeVar("T")
+
+_PATIENCE_SECONDS: Final = 1.0
+"""How long closing waits for the thread that listens to the server."""
 
 _MOST_LINES: Final = 8
 """Round trips under way at once in one event loop; what is asked for meanwhile goes with the next one together."""
@@ -52,6 +57,7 @@ class AsyncRedisStore:
         self._address = address
         self._keys = ops.Keys.of(address.prefix)
         self._lanes: dict[asyncio.AbstractEventLoop, _Lane] = {}
+        self._feeds = Feeds(address, self._keys)
         self.health = Health()
 
     @classmethod
@@ -104,11 +110,17 @@ class AsyncRedisStore:
     async def aclose(self) -> None:
         """See :meth:`rowstamp.store.AsyncStore.aclose`. What is under way is waited for."""
         self.health.closed = True
+        self._feeds.close()
         lane = self._lanes.pop(asyncio.get_running_loop(), None)
         if lane is not None:
             while lane.tasks:
                 await asyncio.wait(lane.tasks)
             await _drop_idle(lane)
+        await asyncio.to_thread(self._feeds.join, _PATIENCE_SECONDS)
+
+    def follow(self) -> Mirror:
+        """See :meth:`rowstamp.mirror.Following.follow`. It is fed from when it is first asked for."""
+        return self._feeds.follow()
 
     # ---------------------------------------------------------------------------------------------------- lines
 
@@ -170,14 +182,18 @@ class AsyncRedisStore:
     async def _converse(self, lane: _Lane, calls: Sequence[ops.Call]) -> list[Any]:
         line = lane.idle.pop() if lane.idle else await self._open()
         try:
-            return await self._lead(lane, line, ops.converse(self._keys, calls, line.server, time.monotonic()))
+            return await self._lead(
+                lane, line, ops.converse(self._keys, calls, line.server, time.monotonic(), self._feeds.mirror)
+            )
         except Disconnected:
             if not line.used:
                 raise
         # The server has closed a connection that lay idle; the others like it are of no use either.
         await _drop_idle(lane)
         line = await self._open()
-        return await self._lead(lane, line, ops.converse(self._keys, calls, line.server, time.monotonic()))
+        return await self._lead(
+            lane, line, ops.converse(self._keys, calls, line.server, time.monotonic(), self._feeds.mirror)
+        )
 
     async def _open(self) -> Line:
         connection = (await afind(self._address)).awaited()

@@ -7,21 +7,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from redis.exceptions import ConnectionError as Disconnected
 
 from rowstamp.errors import ConfigurationError, StoreError
+from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores.redis import commands as ops
 from rowstamp.stores.redis.address import Address, address_of_client
 from rowstamp.stores.redis.errors import FOREIGN, is_permanent
+from rowstamp.stores.redis.feed import Feeds
 from rowstamp.stores.redis.sentinel import SentinelAddress, find
 from rowstamp.stores.redis.talk import Health, Line, lead
 
 __all__ = ["RedisStore", "require_usable"]
 
 T = TypeVar("T")
+
+_PATIENCE_SECONDS: Final = 1.0
+"""How long closing waits for the thread that listens to the server."""
 
 
 class RedisStore:
@@ -41,6 +46,7 @@ class RedisStore:
         self._keys = ops.Keys.of(address.prefix)
         self._idle: deque[Line] = deque()
         self._pid = os.getpid()
+        self._feeds = Feeds(address, self._keys)
         self.health = Health()
 
     @classmethod
@@ -95,7 +101,9 @@ class RedisStore:
     def close(self) -> None:
         """See :meth:`rowstamp.store.Store.close`."""
         self.health.closed = True
+        self._feeds.close()
         self._drop_idle()
+        self._feeds.join(_PATIENCE_SECONDS)
 
     def check(self) -> None:
         """See :meth:`rowstamp.store.Store.check`: an idle connection with something to read is out of step."""
@@ -111,6 +119,10 @@ class RedisStore:
                     raise AssertionError(f"an idle connection of {self!r} has an answer that nobody has read")
         finally:
             self._idle.extend(looked_at)
+
+    def follow(self) -> Mirror:
+        """See :meth:`rowstamp.mirror.Following.follow`. It is fed from when it is first asked for."""
+        return self._feeds.follow()
 
     # ---------------------------------------------------------------------------------------------------- lines
 
@@ -128,14 +140,14 @@ class RedisStore:
     def _converse(self, calls: Sequence[ops.Call]) -> list[Any]:
         line = self._take()
         try:
-            return self._lead(line, ops.converse(self._keys, calls, line.server, time.monotonic()))
+            return self._lead(line, ops.converse(self._keys, calls, line.server, time.monotonic(), self._feeds.mirror))
         except Disconnected:
             if not line.used:
                 raise
         # The server has closed a connection that lay idle; the others like it are of no use either.
         self._drop_idle()
         line = self._open()
-        return self._lead(line, ops.converse(self._keys, calls, line.server, time.monotonic()))
+        return self._lead(line, ops.converse(self._keys, calls, line.server, time.monotonic(), self._feeds.mirror))
 
     def _take(self) -> Line:
         if self._pid != os.getpid():  # after a fork the connections are the parent's

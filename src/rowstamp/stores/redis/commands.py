@@ -30,7 +30,7 @@ with the first command after :data:`RECHECK_SECONDS`: a server that is demoted a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b, sha1
@@ -42,6 +42,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from redis.exceptions import NoScriptError
 
 from rowstamp.errors import StoreError
+from rowstamp.mirror import Fetched, Mirror
 from rowstamp.model import StampState, StoreSnapshot
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Words",
     "Write",
     "clear",
+    "confirm",
     "converse",
     "delete",
     "greet",
@@ -243,6 +245,8 @@ class Write(NamedTuple):
 
     commands: Callable[[Server], list[Words]]
     result: Callable[[list[Reply], Server], Any]
+    changes: Collection[bytes] = ()
+    """The stamps that it changes."""
 
 
 Call: TypeAlias = Read | Write
@@ -284,7 +288,7 @@ def hold(keys: Keys, stamps: Sequence[bytes], writer: bytes, ttl: float) -> Writ
         kind = "p" if server.evicts_volatile else "h"
         return [("EVALSHA", sha, 1, keys.stamps + stamp, writer, milliseconds, kind) for stamp in dict.fromkeys(stamps)]
 
-    return Write(commands, _nothing)
+    return Write(commands, _nothing, stamps)
 
 
 def release(keys: Keys, tokens: Mapping[bytes, bytes], writer: bytes) -> Write:
@@ -299,12 +303,12 @@ def release(keys: Keys, tokens: Mapping[bytes, bytes], writer: bytes) -> Write:
     def result(replies: list[Reply], _: Server) -> tuple[bool, ...]:
         return tuple([reply == 1 for reply in _granted(replies)])
 
-    return Write(commands, result)
+    return Write(commands, result, tokens)
 
 
 def touch(keys: Keys, tokens: Mapping[bytes, bytes]) -> Write:
     """See :meth:`rowstamp.store.Store.touch`: a release by a writer who holds nothing."""
-    return Write(release(keys, tokens, b"").commands, _nothing)
+    return Write(release(keys, tokens, b"").commands, _nothing, tokens)
 
 
 def clear(keys: Keys) -> Write:
@@ -399,6 +403,30 @@ class _ReadBatch:
 
 
 def converse(
+    keys: Keys, calls: Sequence[Call], server: Server, now: float, mirror: Mirror | None
+) -> Generator[list[Words], list[Reply], list[Any]]:
+    """Make several calls in one round trip, and let the mirror know; see :func:`_converse`."""
+    if mirror is None:
+        return (yield from _converse(keys, calls, server, now))
+    changes = [stamp for call in calls if isinstance(call, Write) for stamp in call.changes]
+    mirror.changed(changes)
+    fetch = mirror.begin()
+    found: list[Fetched] = []
+    try:
+        outcomes = yield from _converse(keys, calls, server, now)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if isinstance(call, Read) and isinstance(outcome, StoreSnapshot):
+                states = zip(call.stamps, outcome.stamps, strict=True)
+                found.extend([Fetched(stamp, state, server.identity) for stamp, state in states])
+        return outcomes
+    finally:
+        # Whatever became of it: the server may have done it.
+        mirror.changed(changes)
+        if fetch is not None:
+            mirror.end(fetch, server.epoch if found else None, found)
+
+
+def _converse(
     keys: Keys, calls: Sequence[Call], server: Server, now: float
 ) -> Generator[list[Words], list[Reply], list[Any]]:
     """Make several calls in one round trip; the outcome of each is what it returns, or the error that it raises.
@@ -431,6 +459,16 @@ def converse(
         [_outcome(write, [next(left) for _ in each], server) for write, each in zip(writes, written, strict=True)]
     )
     return [next(read) if isinstance(call, Read) else next(wrote) for call in calls]
+
+
+def confirm(server: Server, now: float) -> Generator[list[Words], list[Reply], None]:
+    """See that the server is still who it was.
+
+    Raises:
+        StoreError: it is not; the connection is to be closed.
+    """
+    replies = yield [("INFO", "replication")]
+    _check(server, replies[0], now)
 
 
 def _check(server: Server, reply: Reply, now: float) -> None:
