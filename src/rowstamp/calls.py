@@ -10,19 +10,23 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from rowstamp.core import Core
 from rowstamp.drivers import perform, run, run_async
 from rowstamp.errors import CorruptEntry, StoreError, UncacheableValue
 from rowstamp.events import Counters
+from rowstamp.model import StoreSnapshot
 from rowstamp.orm.situation import Situation
-from rowstamp.protocol import Operation, invalidate
+from rowstamp.protocol import Flow, Operation, invalidate
 from rowstamp.protocol_calls import CallHit, CallMiss, call_ticket, capture, lookup_call
+from rowstamp.quick import QuickHits
 from rowstamp.recording import Recorder, active, note, recording
 from rowstamp.stampede import PATIENCE, PATIENCE_WITH_CONNECTION, Flight, Flights, jittered
 
-__all__ = ["Call", "Calls", "Flush", "Load", "Wait", "drive", "drive_async"]
+__all__ = ["Call", "Calls", "Flush", "Load", "Seen", "Wait", "drive", "drive_async"]
+
+T = TypeVar("T")
 
 MEMO_LIMIT: Final = 16_384
 """Most entries whose stamp names are remembered; without them a hit takes two round trips."""
@@ -54,6 +58,18 @@ Step: TypeAlias = Operation | Load | Flush | Wait
 Steps: TypeAlias = Generator[Step, Any, Any]
 
 
+class Seen(NamedTuple):
+    """A read that was made before the rest of a lookup.
+
+    Attributes:
+        stamps: the stamps that were asked for.
+        reply: the store's answer, or the error it raised.
+    """
+
+    stamps: Sequence[bytes]
+    reply: StoreSnapshot | StoreError
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call that is to be cached.
@@ -70,6 +86,8 @@ class Call:
         pack: the bytes of a result.
         unpack: the result of bytes.
         counters: where it is counted.
+        keep: told of a hit and of the value that was made of it.
+        seen: the first read of the lookup, if it has been made: the stamps that were read, and what the store has said.
     """
 
     entry: bytes
@@ -82,6 +100,8 @@ class Call:
     pack: Callable[[Any], bytes]
     unpack: Callable[[bytes], Any]
     counters: Sequence[Counters]
+    keep: Callable[[CallHit, Any], None] | None = None
+    seen: Seen | None = None
 
     def count(self, what: str) -> None:
         """Count in all places."""
@@ -104,6 +124,7 @@ class Calls:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._flights = Flights()
+        self.quick = QuickHits()
         self._memo: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
 
     def answer(self, call: Call, *, serve: bool = True) -> Steps:
@@ -128,9 +149,10 @@ class Calls:
 
     def _serve(self, call: Call, written: set[bytes]) -> Steps:
         """Look up, and wait for another's load once before loading."""
-        waited = False
+        waited, seen = False, call.seen
         while True:
-            found = yield from self._lookup(call)
+            found = yield from self._lookup(call, seen)
+            seen = None
             if found is None:
                 return (yield Load(None))
             if isinstance(found, CallHit):
@@ -146,6 +168,8 @@ class Calls:
                     note(self._core, found.tokens)
                     for counters in call.counters:
                         counters.hit(found.load_time)
+                    if call.keep is not None:
+                        call.keep(found, value)
                     return value
             if waited or written or active() is not None:
                 call.count("misses")
@@ -167,13 +191,13 @@ class Calls:
 
     # --------------------------------------------------------------------------------------------------- steps
 
-    def _lookup(self, call: Call) -> Generator[Step, Any, CallHit | CallMiss | None]:
+    def _lookup(self, call: Call, seen: Seen | None) -> Generator[Step, Any, CallHit | CallMiss | None]:
         """Return what is stored, or ``None`` if the store cannot be used."""
-        known = self._memo.get(call.entry) or call.required
+        known = seen.stamps if seen is not None else self._memo.get(call.entry) or call.required
+        flow: Flow[CallHit | CallMiss] = lookup_call(call.entry, known, call.required)
         try:
             yield from self._replay_journal()
-            flow = lookup_call(call.entry, known, call.required)
-            found: CallHit | CallMiss = yield from self._core.looking_up(flow)
+            found = yield from (self._core.looking_up(flow) if seen is None else _resumed(flow, seen.reply))
         except StoreError:
             call.count("store_errors")
             return None
@@ -247,6 +271,20 @@ class Calls:
             return
         self._remember(entry, tuple(tokens))
         call.count("fills")
+
+
+def _resumed(flow: Flow[T], reply: StoreSnapshot | StoreError) -> Flow[T]:
+    """Go on with a flow whose first operation has been performed."""
+    operation = next(flow)
+    try:
+        operation = flow.throw(reply) if isinstance(reply, StoreError) else flow.send(reply)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    while True:
+        try:
+            operation = flow.send((yield operation))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
 
 
 def _parents(recorder: Recorder) -> Generator[Recorder]:

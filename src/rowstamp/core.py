@@ -100,6 +100,11 @@ class Core:
         """Whether reads may be served and filled here and now."""
         return not (self.closed or self._disabled.get())
 
+    @property
+    def undisturbed(self) -> bool:
+        """Whether a hit needs nothing but the store: the cache is on, says nothing of its own in keys, and owes the store nothing."""
+        return not (self.closed or self._disabled.get() or self.config.vary is not None or not self.journal.empty)
+
     @contextmanager
     def disabled(self) -> Generator[None, None, None]:
         """Stop serving and filling in this thread or task; writes still invalidate."""

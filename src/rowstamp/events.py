@@ -55,30 +55,34 @@ class Counters:
 
     Args:
         whole: the counters of which these count a part; see :meth:`part`.
+        told: the counters whose parts are told of what is counted here; see :meth:`member`.
     """
 
-    def __init__(self, whole: Counters | None = None) -> None:
+    def __init__(self, whole: Counters | None = None, *, told: Counters | None = None) -> None:
         self.whole = whole
+        self._told = told or self
         self._lock = threading.Lock()
         self._numbers: Counter[str] = Counter()
         self._bypasses: Counter[str] = Counter()
+        self._hits = 0
         self._saved = 0.0
+        self._members: list[Counters] = []
 
     def count(self, what: str, number: int = 1) -> None:
         """Add to one of the numbers of :class:`Stats`."""
         with self._lock:
             self._numbers[what] += number
         for part in _parts.get():
-            if part.whole is self:
+            if part.whole is self._told:
                 part.count(what, number)
 
     def hit(self, load_time: float) -> None:
         """Count a hit and the time it saved, in seconds."""
         with self._lock:
-            self._numbers["hits"] += 1
+            self._hits += 1
             self._saved += load_time
         for part in _parts.get():
-            if part.whole is self:
+            if part.whole is self._told:
                 part.hit(load_time)
 
     def bypass(self, reason: str) -> None:
@@ -86,8 +90,15 @@ class Counters:
         with self._lock:
             self._bypasses[reason] += 1
         for part in _parts.get():
-            if part.whole is self:
+            if part.whole is self._told:
                 part.bypass(reason)
+
+    def member(self) -> Counters:
+        """Return counters of one function, say: what is counted there belongs to these too, and is counted once."""
+        member = Counters(told=self._told)
+        with self._lock:
+            self._members.append(member)
+        return member
 
     @contextmanager
     def part(self) -> Generator[Counters]:
@@ -102,9 +113,20 @@ class Counters:
     def snapshot(self) -> Stats:
         """Return the numbers as they are now."""
         with self._lock:
-            return Stats(
-                **dict(self._numbers), bypasses=MappingProxyType(dict(self._bypasses)), load_time_saved=self._saved
-            )
+            members = list(self._members)
+        numbers, bypasses, saved = self._own()
+        for member in members:
+            more, reasons, time = member._own()  # noqa: SLF001 - one of us
+            numbers.update(more)
+            bypasses.update(reasons)
+            saved += time
+        return Stats(**dict(numbers), bypasses=MappingProxyType(dict(bypasses)), load_time_saved=saved)
+
+    def _own(self) -> tuple[Counter[str], Counter[str], float]:
+        with self._lock:
+            numbers = self._numbers.copy()
+            numbers["hits"] = self._hits
+            return numbers, self._bypasses.copy(), self._saved
 
 
 _parts: ContextVar[tuple[Counters, ...]] = ContextVar("rowstamp-counted-parts", default=())

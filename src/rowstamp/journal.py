@@ -25,6 +25,11 @@ class Journal:
         self._added = 0
         self._lock = threading.Lock()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to be touched."""
+        return not self._stamps
+
     def add(self, stamps: Iterable[bytes]) -> None:
         """Keep stamps that could not be touched."""
         with self._lock:

@@ -18,13 +18,18 @@ from rowstamp.errors import CorruptEntry
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import Flow, Hit, NearSnapshot, Read, Ticket, found_entry, mint_missing, standing
 
-__all__ = ["CallHit", "CallMiss", "call_ticket", "capture", "lookup_call"]
+__all__ = ["CallHit", "CallMiss", "call_ticket", "capture", "lookup_call", "still_holds"]
 
 
+@dataclass(frozen=True, slots=True)
 class CallHit(Hit):
-    """A valid entry; its tokens are what the result depends on, and so does whatever is made of it."""
+    """A valid entry; its tokens are what the result depends on, and so does whatever is made of it.
 
-    __slots__ = ()
+    Attributes:
+        blob: the bytes of the entry, if the store gave them.
+    """
+
+    blob: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,23 @@ def lookup_call(entry: bytes, known: Sequence[bytes], required: Collection[bytes
     # All stamps of a call are named in its entry: one that is required and not among them makes another proof.
     tokens = yield from standing(stored, required, states)
     if tokens is not None:
-        return CallHit(stored, tokens)
+        return CallHit(stored, tokens, snapshot.entry if isinstance(snapshot, StoreSnapshot) else None)
     return CallMiss(_captured(states))
+
+
+def still_holds(blob: bytes | None, tokens: Sequence[bytes], snapshot: StoreSnapshot) -> bool:
+    """Return whether an entry that was a hit is one again, without taking it apart again.
+
+    Args:
+        blob: its bytes, which were found to be an entry of this key that has all the stamps it must have; ``None`` if the stamps
+            alone were read again, as for a copy that a near cache keeps.
+        tokens: the tokens that it stands on, in the order of the stamps.
+        snapshot: what ``Read`` of the entry and of its stamps says now.
+    """
+    if snapshot.entry != blob:
+        return False
+    # A missing or held stamp has no token, and None never equals one.
+    return [state.token for state in snapshot.stamps] == tokens
 
 
 def _captured(states: Mapping[bytes, StampState]) -> dict[bytes, bytes]:

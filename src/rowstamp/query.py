@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from sqlalchemy.orm import Session
 
 from rowstamp._sqlalchemy import run_in_greenlet
-from rowstamp.calls import Call, Calls, drive, drive_async
+from rowstamp.calls import Call, Calls, Seen, drive, drive_async
 from rowstamp.config import check_tags, check_ttl
-from rowstamp.errors import ConfigurationError
-from rowstamp.events import Counters, Stats
+from rowstamp.errors import ConfigurationError, StoreError
+from rowstamp.events import Stats
 from rowstamp.orm.record import found_in_identity_map, verify_arguments
+from rowstamp.quick import MISS, Attempt, QuickAnswers
 from rowstamp.recording import active
 from rowstamp.signature import BoundCall, CallSignature
 from rowstamp.values import pack_result, unpack_result
@@ -91,8 +92,12 @@ class _Cached(Generic[P]):
         self._calls = calls
         self._attachments = attachments
         self._owner = owner
-        self._counters = Counters()
+        self._counters = core.counters.member()
         self._signature = CallSignature(function, ignore=options.ignore, tags=options.tags)
+        self._quick = QuickAnswers(core, calls.quick, attachments, self._unpack, self._counters)
+
+    def _unpack(self, body: bytes, sessions: Sequence[Session]) -> Any:
+        return unpack_result(self._signature.plan, body, sessions)
 
     def __repr__(self) -> str:
         return f"<cached {self._signature.name}>"
@@ -105,11 +110,17 @@ class _Cached(Generic[P]):
         self._core.require_open()
         return self._signature.bind(self._core, self._attachments, args, kwargs)
 
-    def _call(self, bound: BoundCall) -> Call:
+    def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt | None:
+        """Return how a call may be answered the short way."""
+        tags = self._signature.tags_of_call(args, kwargs)
+        return None if tags is None else self._quick.attempt(args, kwargs, tags)
+
+    def _call(self, bound: BoundCall, attempt: Attempt | None = None, seen: Seen | None = None) -> Call:
         options, core = self._options, self._core
         plan, situation = self._signature.plan, bound.situation
+        entry = bound.entry(options.key_version)
         return Call(
-            entry=bound.entry(options.key_version),
+            entry=entry,
             entry_now=lambda: bound.entry(options.key_version),
             required=bound.required(),
             situation=situation,
@@ -118,7 +129,9 @@ class _Cached(Generic[P]):
             jitter=options.jitter,
             pack=lambda value: pack_result(plan, value, situation.sessions),
             unpack=lambda body: unpack_result(plan, body, situation.sessions, _found if active() is not None else None),
-            counters=(core.counters, self._counters),
+            counters=(self._counters,),
+            keep=None if attempt is None else functools.partial(self._quick.remember, attempt, entry),
+            seen=seen,
         )
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -144,13 +157,31 @@ class CachedFunction(_Cached[P], Generic[P, R]):
         Raises:
             UnsupportedArgument: an argument cannot be part of a key.
         """
-        return self._answer(args, kwargs, serve=True)
+        attempt, seen = self._attempt(args, kwargs), None
+        if attempt is not None and (call := attempt[1]) is not None:
+            try:
+                reply: Any = self._core.store.read(call.entry, call.stamps)
+                value = self._quick.answer(call, reply, attempt[2])
+            except StoreError as exc:
+                reply, value = exc, MISS
+            if value is not MISS:
+                return value  # type: ignore[no-any-return]
+            seen = None if call.entry is None else Seen(call.stamps, reply)
+        return self._answer(args, kwargs, serve=True, attempt=attempt, seen=seen)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function whatever is stored, and store its result."""
         return self._answer(args, kwargs, serve=False)
 
-    def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, serve: bool) -> R:
+    def _answer(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        serve: bool,
+        attempt: Attempt | None = None,
+        seen: Seen | None = None,
+    ) -> R:
         bound = self._bind(args, kwargs)
 
         def load() -> Any:
@@ -158,7 +189,7 @@ class CachedFunction(_Cached[P], Generic[P, R]):
                 verify_arguments(bound.entities)
             return self._function(*args, **kwargs)
 
-        return drive(self._core, self._calls.answer(self._call(bound), serve=serve), load)  # type: ignore[no-any-return]
+        return drive(self._core, self._calls.answer(self._call(bound, attempt, seen), serve=serve), load)  # type: ignore[no-any-return]
 
     def uncached(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function as if it were not decorated."""
@@ -194,13 +225,33 @@ class AsyncCachedFunction(_Cached[P], Generic[P, R]):
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what the function returns, from the cache if it is there and valid."""
-        return await self._answer(args, kwargs, serve=True)
+        attempt, seen = self._attempt(args, kwargs), None
+        if attempt is not None and (call := attempt[1]) is not None:
+            try:
+                reply: Any = self._core.store.read(call.entry, call.stamps)
+                if hasattr(reply, "__await__"):
+                    reply = await reply
+                value = self._quick.answer(call, reply, attempt[2])
+            except StoreError as exc:
+                reply, value = exc, MISS
+            if value is not MISS:
+                return value  # type: ignore[no-any-return]
+            seen = None if call.entry is None else Seen(call.stamps, reply)
+        return await self._answer(args, kwargs, serve=True, attempt=attempt, seen=seen)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function whatever is stored, and store its result."""
         return await self._answer(args, kwargs, serve=False)
 
-    async def _answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, serve: bool) -> R:
+    async def _answer(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        serve: bool,
+        attempt: Attempt | None = None,
+        seen: Seen | None = None,
+    ) -> R:
         bound = self._bind(args, kwargs)
 
         async def load() -> Any:
@@ -208,7 +259,7 @@ class AsyncCachedFunction(_Cached[P], Generic[P, R]):
                 await run_in_greenlet(verify_arguments, bound.entities)
             return await self._function(*args, **kwargs)
 
-        return await drive_async(self._core, self._calls.answer(self._call(bound), serve=serve), load)  # type: ignore[no-any-return]
+        return await drive_async(self._core, self._calls.answer(self._call(bound, attempt, seen), serve=serve), load)  # type: ignore[no-any-return]
 
     async def uncached(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function as if it were not decorated."""

@@ -116,6 +116,9 @@ class CallSignature:
         self.name = f"{function.__module__}.{function.__qualname__}"
         self._function = function
         self._signature = inspect.signature(function)
+        self._positional = tuple(
+            name for name, parameter in self._signature.parameters.items() if parameter.kind in _POSITIONAL
+        )
         self._ignore = frozenset(ignore)
         self._tags: Any = tags
         self._instance: Any = None
@@ -133,6 +136,17 @@ class CallSignature:
             has = ", ".join(self._signature.parameters) or "none"
             msg = f"@cache.query on {self.name}: {option} names {unknown[0]!r}, which is no parameter: it has {has}"
             raise ConfigurationError(msg)
+
+    def tags_of_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Collection[str] | None:
+        """Return the tags of a call without binding its arguments, or ``None`` if they have to be bound."""
+        if self._instance is not None:
+            return None
+        if not self._tag_names:
+            return () if not callable(self._tags) else check_tags(self._tags())
+        given = {**dict(zip(self._positional, args, strict=False)), **kwargs}
+        if not all(name in given for name in self._tag_names):
+            return None
+        return check_tags(self._tags(**{name: given[name] for name in self._tag_names}))
 
     def bound_to(self, instance: Any) -> CallSignature:
         """Return this signature with the first parameter filled in."""

@@ -9,7 +9,7 @@ import pytest
 from rowstamp.entry import unpack_entry
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.protocol import Flow, Read, SnapshotView
-from rowstamp.protocol_calls import CallHit, CallMiss, call_ticket, capture, lookup_call
+from rowstamp.protocol_calls import CallHit, CallMiss, call_ticket, capture, lookup_call, still_holds
 from rowstamp.testing.actors import Script, Served, Stage
 from rowstamp.testing.model_database import ReceiveRows, TakeSnapshot, Versions, body_of, versions_of
 from rowstamp.testing.model_store import entry_key, stamp_name, tokens_of
@@ -75,6 +75,31 @@ class RememberingCalls(Calls):
     """The stamps are remembered from the last time, so that the lookup reads them together with the entry."""
 
     known = (0, 1)
+
+
+class QuickCalls(RememberingCalls):
+    """A call that was a hit before: the entry and its stamps are read again, and compared with what they were."""
+
+    def read(self, mint: Minter, entry: int, rows: tuple[int, ...], view: SnapshotView) -> Script:
+        first = yield from super().read(mint, entry, rows, view)
+        if not isinstance(first, Served):
+            return first
+        outcome = yield from self.lookup_call(entry_key(entry), tuple(map(stamp_name, self.known)))
+        if isinstance(outcome, CallHit):
+            snapshot: StoreSnapshot = yield Read(entry_key(entry), tuple(outcome.tokens))
+            if self.holds(outcome, snapshot):
+                return Served(versions_of(outcome.body))
+        return Stage("part", (entry, rows, (), (), ()))
+
+    def holds(self, outcome: CallHit, snapshot: StoreSnapshot) -> bool:
+        return still_holds(outcome.blob, list(outcome.tokens.values()), snapshot)
+
+
+class HoldsByTheEntryAlone(QuickCalls):
+    """Wrong: what was a hit is one as long as the entry is there."""
+
+    def holds(self, outcome: CallHit, snapshot: StoreSnapshot) -> bool:
+        return snapshot.entry == outcome.blob
 
 
 class CapturesAfterTheLoad(Calls):
@@ -180,9 +205,18 @@ def test_every_interleaving_of_calls(config: Config, flows: Flows, report: Repor
     assert result.rests
 
 
+@pytest.mark.parametrize("config", [SECOND_PART, PIECEWISE, TWO_WRITERS], ids=lambda config: config.name)
+def test_every_interleaving_of_calls_that_were_hits_before(config: Config, report: Report) -> None:
+    result = report(explore(config, flows=QuickCalls()))
+
+    assert result.counterexample is None, result
+    assert result.complete
+    assert result.hits
+
+
 @pytest.mark.parametrize(
     "flows",
-    [CapturesAfterTheLoad(), CapturesAllAtTheEnd(), ChecksWhatItRemembersOnly()],
+    [CapturesAfterTheLoad(), CapturesAllAtTheEnd(), ChecksWhatItRemembersOnly(), HoldsByTheEntryAlone()],
     ids=lambda flows: type(flows).__name__,
 )
 def test_a_weaker_protocol_of_calls_is_noticed(flows: Flows) -> None:

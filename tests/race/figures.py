@@ -30,7 +30,7 @@ class Report:
 
 
 @pytest.fixture
-def report(record_property: Callable[[str, object], None]) -> Report:
+def race_report(record_property: Callable[[str, object], None]) -> Report:
     return Report(record_property)
 
 

@@ -42,10 +42,10 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("database", "store"), PAIRS, indirect=True)
-def test_a_race(spec: Make, arena: ArenaProcess, report: Report) -> None:
+def test_a_race(spec: Make, arena: ArenaProcess, race_report: Report) -> None:
     """A thousand reads of every kind at every level."""
     race = spec(**EVERYDAY)
-    result = report(race, arena.run(race))
+    result = race_report(race, arena.run(race))
 
     require_fresh(result)
     assert result["cancelled"], result
@@ -71,10 +71,10 @@ TEN_MILLION = 10_000_000
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("database", ["sqlite-wal", "postgresql", "mariadb"], indirect=True)
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
-def test_ten_million_reads(spec: Make, arena: ArenaProcess, report: Report) -> None:
+def test_ten_million_reads(spec: Make, arena: ArenaProcess, race_report: Report) -> None:
     """For each database ten million reads, by threads of one process that share its memory."""
     race = spec(reads=TEN_MILLION // 2, **DEEP)
-    result = report(race, arena.run(race))
+    result = race_report(race, arena.run(race))
 
     require_fresh(result)
     assert result["reads"] >= TEN_MILLION
@@ -84,10 +84,10 @@ def test_ten_million_reads(spec: Make, arena: ArenaProcess, report: Report) -> N
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("database", ["sqlite-wal", "postgresql", "mariadb"], indirect=True)
 @pytest.mark.parametrize("store", ["valkey"], indirect=True)
-def test_a_long_race_of_processes(spec: Make, arena: ArenaProcess, report: Report) -> None:
+def test_a_long_race_of_processes(spec: Make, arena: ArenaProcess, race_report: Report) -> None:
     """For each database half a million reads by processes that are killed and stopped."""
     race = spec(reads=250_000, **DEEP)
-    result = report(race, arena.run(race))
+    result = race_report(race, arena.run(race))
 
     require_fresh(result)
     assert result["kills"], result

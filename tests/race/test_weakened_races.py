@@ -33,8 +33,8 @@ EAGER: Final[dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("weakening", WEAKENINGS)
-def test_is_found(weakening: str, spec: Callable[..., Spec], arena: ArenaProcess, report: Report) -> None:
+def test_is_found(weakening: str, spec: Callable[..., Spec], arena: ArenaProcess, race_report: Report) -> None:
     race = spec(name=f"weakened: {weakening}", weakening=weakening, **EAGER)
-    result = report(race, arena.run(race))
+    result = race_report(race, arena.run(race))
 
     assert result["stale"] + result.stale_at_rest, result

@@ -1,4 +1,4 @@
-"""A small shop for the tests of cached functions, and what they return."""
+"""A small shop for the tests of cached functions, and what they return. Its tables are nobody's namesakes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    __tablename__ = "users"
+    __tablename__ = "query_users"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
 
 
 class Category(Base):
-    __tablename__ = "categories"
+    __tablename__ = "query_categories"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -31,12 +31,12 @@ class Category(Base):
 
 
 class Product(Base):
-    __tablename__ = "products"
+    __tablename__ = "query_products"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     stock: Mapped[int] = mapped_column(default=0)
-    category_id: Mapped[int | None] = mapped_column(ForeignKey("categories.id"))
+    category_id: Mapped[int | None] = mapped_column(ForeignKey("query_categories.id"))
 
     category: Mapped[Category | None] = relationship(back_populates="products")
 

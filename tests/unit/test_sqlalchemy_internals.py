@@ -28,12 +28,15 @@ from sqlalchemy import (
     util,
 )
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement
 
 from rowstamp import _sqlalchemy as internals
+from rowstamp._sqlalchemy.rest import resting_bind, unwatched
+from rowstamp.orm.deferred import after_begin, listen_to_commits
 from rowstamp.orm.option import cached
 from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
 
@@ -285,3 +288,52 @@ def test_load_options_tell_a_refresh(engine: Engine) -> None:
     assert [bool(options._is_user_refresh) for options in seen] == [False, True, False]
     # What a refresh says besides differs between 2.0 and 2.1.
     assert [bool(options._populate_existing) for options in seen][::2] == [False, True]
+
+
+def test_a_session_at_rest_has_its_engine_or_its_one_connection(engine: Engine) -> None:
+    """Anything pending, a savepoint, or another bind is no rest."""
+    with Session(engine) as session:
+        assert resting_bind(session) is engine
+        connection = session.connection()
+        assert resting_bind(session) is connection
+        with session.begin_nested():
+            assert resting_bind(session) is None
+        session.add(Thing(id=1, name="a"))
+        assert resting_bind(session) is None
+        session.rollback()
+        assert resting_bind(session) is engine
+    with Session(binds={Thing: engine}) as session:
+        assert resting_bind(session) is None
+    with engine.connect() as connection, Session(connection) as session:
+        assert resting_bind(session) is None
+
+
+def test_a_session_whose_flush_has_failed_is_not_at_rest(engine: Engine) -> None:
+    """Its transaction takes no statements until it is rolled back."""
+    with Session(engine) as session:
+        session.add_all([Thing(id=1, name="a"), Thing(id=2, name="b")])
+        session.flush()
+        session.execute(text("UPDATE thing SET id = 3 WHERE id = 2"))
+        session.add(Thing(id=3, name="c"))
+        with pytest.raises(IntegrityError):
+            session.flush()
+        assert resting_bind(session) is None
+
+
+@pytest.mark.parametrize("where", ["session", "class", "begin", "engine_connect", "set_connection_execution_options"])
+def test_who_listens_to_beginnings_is_seen_without_asking_each(engine: Engine, where: str) -> None:
+    """Whatever :func:`unwatched` calls unwatched, :func:`watches_beginnings` does too."""
+
+    def other(*_: Any) -> None: ...
+
+    class Own(Session): ...
+
+    listen_to_commits()
+    own = after_begin
+    with Own(engine) as session:
+        assert unwatched(session, engine, own)
+        assert not internals.watches_beginnings(session, engine, own)
+        targets: dict[str, Any] = {"session": session, "class": Own}
+        event.listen(targets.get(where, engine), "after_begin" if where in targets else where, other)
+        assert not unwatched(session, engine, own)
+        assert internals.watches_beginnings(session, engine, own)

@@ -49,6 +49,7 @@ class Attachment:
             (SQLite with a ``BEGIN`` recipe); ``None`` until one was seen.
         levels: the isolation levels that its connections were found to have where no option said so.
         alters: whether a connection of this engine was ever given a state of its own (``SET ROLE``, a temporary table).
+        resting: the facts under which a session without a connection needs no second look; see :mod:`rowstamp.orm.rest`.
         listeners: what listens to the dialect on its behalf, by event.
     """
 
@@ -59,6 +60,7 @@ class Attachment:
     begins: bool | None = None
     levels: set[str] = field(default_factory=set[str])
     alters: bool = False
+    resting: tuple[object, ...] | None = None
     listeners: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
     _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary[Any, Shape])
     _texts: dict[str, Shape] = field(default_factory=dict[str, Shape])

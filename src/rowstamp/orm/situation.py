@@ -16,9 +16,17 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from rowstamp._sqlalchemy import chooses_bind, is_clean, is_initialized, session_binds, session_connections
+from rowstamp._sqlalchemy import (
+    chooses_bind,
+    is_clean,
+    is_initialized,
+    session_binds,
+    session_connections,
+    watches_beginnings,
+)
 from rowstamp.keys import stamp_names
 from rowstamp.orm.attachment import Attachment, attachment_of
+from rowstamp.orm.deferred import after_begin
 from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION
 from rowstamp.orm.transaction import state_of
@@ -154,11 +162,23 @@ class Situation:
 
     def may_serve(self) -> bool:
         """Return whether it is known what the key stands for, and that each statement of the call would see the newest data."""
-        return all(
+        return not self._begin_in_their_own_way() and all(
             attachment is not None
             and is_initialized(attachment.dialect)
             and _view(attachment, bind) is SnapshotView.PER_STATEMENT
             for attachment, bind in self._places()
+        )
+
+    def _begin_in_their_own_way(self) -> bool:
+        """Whether a connection that is still to begin may be given a tenant or a role, under which the key means something else."""
+        if any(isinstance(bind, Engine) and attachment and attachment.alters for attachment, bind in self._places()):
+            return True
+        return any(
+            watches_beginnings(session, bind, after_begin)
+            for session in self.sessions
+            if not session_connections(session)
+            for bind in session_binds(session)
+            if isinstance(bind, Engine)
         )
 
     def has_connection(self) -> bool:

@@ -20,8 +20,9 @@ from rowstamp.codec import canonical, decode, encode
 from rowstamp.errors import CorruptEntry, UncacheableValue
 from rowstamp.values._entities import Found, PackedEntities, UnpackedEntities
 from rowstamp.values._plans import Plan, plan_of
+from rowstamp.values._sharing import sharer
 
-__all__ = ["Plan", "pack_result", "plan_of", "unpack_result"]
+__all__ = ["Plan", "pack_result", "plan_of", "sharer", "unpack_result"]
 
 
 def pack_result(plan: Plan, value: object, sessions: Sequence[Session]) -> bytes:

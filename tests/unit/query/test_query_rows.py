@@ -68,7 +68,7 @@ def test_a_select_of_entities_of_which_some_were_loaded_before_is_not_stored(
             other.get_one(User, 1).name = "anna"
             other.commit()
         assert names(session) == [kept.name, "bob"] == ["ann", "bob"]
-    assert names.stats().bypasses == {"rows of users were loaded before the call": 1}
+    assert names.stats().bypasses == {"rows of query_users were loaded before the call": 1}
     with Session(engine) as session:
         assert names(session) == ["anna", "bob"]
 

@@ -1,0 +1,200 @@
+"""Hits that were hits before, found again without the ceremony.
+
+What a call means is worked out in full the first time: its key, its stamps, its result. It is then remembered under the arguments
+themselves, if they are of types whose equality says all there is to say. A later call with the same arguments still reads the entry and its
+stamps from the store, and is served only if they are what they were (:func:`~rowstamp.protocol_calls.still_holds`); what is saved is binding
+the arguments, hashing the key, taking the entry apart, and decoding a result that nobody can change. Where the cache keeps copies near,
+this is one, under the same rules: its stamps are read alone, and it ends with its entry (see :mod:`rowstamp.near`).
+
+Whatever is unusual (``None`` is returned) takes the long way, which knows every case.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from sqlalchemy.orm import Session
+
+from rowstamp.core import Core
+from rowstamp.errors import CorruptEntry
+from rowstamp.events import Counters
+from rowstamp.model import StoreSnapshot
+from rowstamp.near import LONGEST_SECONDS
+from rowstamp.orm.attachment import Attachment
+from rowstamp.orm.rest import SESSIONS, all_at_rest, place_at_rest
+from rowstamp.protocol_calls import CallHit, still_holds
+from rowstamp.recording import active
+from rowstamp.values import sharer
+
+__all__ = ["MISS", "Attempt", "QuickAnswers", "QuickHits", "Remembered"]
+
+MISS: Final = object()
+
+LIMIT_BYTES: Final = 32 * 1024 * 1024
+"""Most bytes of entries that are remembered beside the store."""
+
+LARGEST: Final = 256 * 1024
+_OVERHEAD: Final = 1024
+
+# Of these types, values that are equal are the same argument. Not so of float (0.0 and -0.0), Decimal (1.0 and 1.00), datetime (one
+# moment in two zones). The type is part of the key, for 1 == True.
+_EXACT: Final = frozenset({int, str, bytes, bool, type(None), uuid.UUID})
+
+Key: TypeAlias = tuple[Any, ...]
+
+_numbers: Final = itertools.count()
+
+
+class Remembered(NamedTuple):
+    """A call that was a hit.
+
+    Attributes:
+        entry: the key of its entry; ``None`` if its stamps are read alone.
+        stamps: the stamps the entry stands on.
+        tokens: their tokens, in that order.
+        blob: the bytes of the entry, if it is read.
+        until: when it is to be read from the store again, by the monotonic clock; ``None`` if it is each time.
+        body: the encoded result.
+        load_time: how long its load took, in seconds.
+        share: gives the result to one more caller; ``None`` if it is decoded for each.
+    """
+
+    entry: bytes | None
+    stamps: Sequence[bytes]
+    tokens: list[bytes]
+    blob: bytes | None
+    until: float | None
+    body: bytes
+    load_time: float
+    share: Callable[[], Any] | None
+
+
+class QuickHits:
+    """What a cache remembers of calls that were hits, up to :data:`LIMIT_BYTES`. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._calls: dict[Key, Remembered] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self.get: Final = self._calls.get
+
+    def remember(self, key: Key, call: Remembered) -> None:
+        """Remember a hit."""
+        if len(call.body) > LARGEST:
+            return
+        with self._lock:
+            self._forget(key)
+            self._calls[key] = call
+            self._bytes += len(call.body) + _OVERHEAD
+            while self._bytes > LIMIT_BYTES:
+                self._forget(next(iter(self._calls)))
+
+    def _forget(self, key: Key) -> None:
+        call = self._calls.pop(key, None)
+        if call is not None:
+            self._bytes -= len(call.body) + _OVERHEAD
+
+
+Attempt: TypeAlias = tuple[Key, "Remembered | None", "tuple[Session, ...]"]
+"""A call that may be answered the short way: what it is remembered under, what is remembered of it, and its session."""
+
+
+class QuickAnswers:
+    """The short way for the calls of one function.
+
+    Args:
+        core: the cache.
+        hits: what the cache remembers.
+        attachments: what the cache is attached to.
+        unpack: makes a result of its bytes, in these sessions.
+        counters: where hits are counted.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        hits: QuickHits,
+        attachments: Sequence[Attachment],
+        unpack: Callable[[bytes, Sequence[Session]], Any],
+        counters: Counters,
+    ) -> None:
+        self._core = core
+        self._number = next(_numbers)
+        self._hits = hits
+        self._attachments = attachments
+        self._unpack = unpack
+        self._counters = counters
+
+    def attempt(self, args: Sequence[Any], kwargs: Mapping[str, Any], *more: object) -> Attempt | None:
+        """Return how a call may be answered the short way; ``None`` if it has to go the long one.
+
+        Args:
+            args: the positional arguments.
+            kwargs: the others.
+            more: what else the result depends on.
+        """
+        core = self._core
+        if not core.undisturbed or active() is not None:
+            return None
+        parts: list[Any] = [self._number, *more]
+        session: Any = None
+        given: Sequence[Any] = (*args, *kwargs, *kwargs.values()) if kwargs else args
+        for value in given:
+            kind: Any = cast("Any", type(value))
+            if kind in _EXACT:
+                parts += (kind, value)
+            elif session is None and isinstance(value, SESSIONS):
+                session = value
+                place = place_at_rest(core, value)
+                if place is None:
+                    return None
+                parts.append(place)
+            else:
+                return None
+        if session is None and not all_at_rest(self._attachments):
+            return None
+        key = tuple(parts)
+        known = self._hits.get(key)
+        if known is not None and known.until is not None and known.until <= time.monotonic():
+            known = None
+        sessions = () if session is None else (getattr(session, "sync_session", session),)
+        return key, known, sessions
+
+    def answer(self, call: Remembered, snapshot: StoreSnapshot, sessions: Sequence[Session]) -> Any:
+        """Return the result, or :data:`MISS` if the long way has to say what to do.
+
+        Args:
+            call: what is remembered of the call.
+            snapshot: its entry and stamps as the store has them now.
+            sessions: the session it is given.
+        """
+        if not still_holds(call.blob, call.tokens, snapshot):
+            return MISS
+        if call.share is not None:
+            value = call.share()
+        else:
+            try:
+                value = self._unpack(call.body, sessions)
+            except CorruptEntry:
+                return MISS
+        self._counters.hit(call.load_time)
+        if call.entry is None:
+            self._core.counters.count("near_hits")
+        return value
+
+    def remember(self, attempt: Attempt, entry: bytes, found: CallHit, value: object) -> None:
+        """Remember a call that the long way has answered."""
+        stamps, tokens, share = tuple(found.tokens), list(found.tokens.values()), sharer(value)
+        if self._core.near is None:
+            if found.blob is None:
+                return
+            call = Remembered(entry, stamps, tokens, found.blob, None, found.body, found.load_time, share)
+        else:
+            left = min(found.ends_at - self._core.wall_clock(), LONGEST_SECONDS)
+            call = Remembered(None, stamps, tokens, None, time.monotonic() + left, found.body, found.load_time, share)
+        self._hits.remember(attempt[0], call)
