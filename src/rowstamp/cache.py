@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from rowstamp.calls import Calls
-from rowstamp.config import Config, check_near, check_tags, check_ttl
+from rowstamp.config import Config, check_near, check_secrets, check_size, check_tags, check_ttl
 from rowstamp.core import Core, Policy
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.events import Stats
@@ -46,6 +46,8 @@ class _BaseCache:
         vary: Callable[[], Any] | None = None,
         near: int | str | None = None,
         freshness: Freshness = strict,
+        compress: int | str | None = None,
+        secret: str | bytes | Sequence[str | bytes] | None = None,
     ) -> None:
         config = Config(
             namespace=namespace,
@@ -55,6 +57,8 @@ class _BaseCache:
             vary=vary,
             near=check_near(near),
             freshness=freshness,
+            compress=None if compress is None else check_size(compress, "compress"),
+            secrets=check_secrets(secret),
         )
         opened = open_store(store, asynchronous=self._asynchronous) if isinstance(store, str) else store
         self._require_store(opened)
@@ -293,6 +297,11 @@ class Cache(_BaseCache, KeyValues):
             Redis and Valkey and nothing for stores on this machine; 0 keeps nothing.
         freshness: how fresh hits have to be: ``strict``, or ``bounded(50)`` to be served without a round trip what was valid at most
             50 milliseconds before the read began. Makes no difference to stores on this machine.
+        compress: from which size on results are compressed in the store (zlib), in bytes or like ``"1 KiB"``; by default none are.
+        secret: what entries are signed with, 16 bytes or more, so that who can write to the store but does not have it cannot
+            make the cache return something of theirs: an entry that is not signed so is a miss, counted as corrupt. Of a list the
+            first signs and all are accepted, to change secrets without a pause. It does not keep anybody from reading results,
+            or from putting back an older entry together with the stamps it was valid under.
 
     Raises:
         ConfigurationError: an option or the store's URL is wrong.

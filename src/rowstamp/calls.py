@@ -194,7 +194,7 @@ class Calls:
     def _lookup(self, call: Call, seen: Seen | None) -> Generator[Step, Any, CallHit | CallMiss | None]:
         """Return what is stored, or ``None`` if the store cannot be used."""
         known = seen.stamps if seen is not None else self._memo.get(call.entry) or call.required
-        flow: Flow[CallHit | CallMiss] = lookup_call(call.entry, known, call.required)
+        flow: Flow[CallHit | CallMiss] = lookup_call(call.entry, known, call.required, form=self._core.form)
         try:
             yield from self._replay_journal()
             found = yield from (self._core.looking_up(flow) if seen is None else _resumed(flow, seen.reply))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from rowstamp.errors import ConfigurationError
 from rowstamp.freshness import Freshness, check_freshness, strict
 
-__all__ = ["Config", "check_near", "check_size", "check_tags", "check_ttl"]
+__all__ = ["Config", "check_near", "check_secrets", "check_size", "check_tags", "check_ttl"]
 
 _SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
+SHORTEST_SECRET: Final = 16
+"""A secret has so many bytes at least."""
+
 _POWERS: Final = ("", "k", "m", "g", "t")
 
 
@@ -76,6 +79,30 @@ def check_near(near: object) -> int | None:
     return 0 if near == 0 and not isinstance(near, bool) else check_size(near, "near")
 
 
+def check_secrets(secret: object) -> tuple[bytes, ...]:
+    """Return the secrets that entries are signed with, the one that signs first; none if ``None`` was given.
+
+    Raises:
+        ConfigurationError: it is no secret, or too short. No part of the message holds a secret.
+    """
+    if secret is None:
+        return ()
+    several = [secret] if isinstance(secret, str | bytes) else secret
+    if not isinstance(several, list | tuple) or not several:
+        raise ConfigurationError("secret= is no secret: give text, bytes, or a list of these whose first one signs")
+    found: list[bytes] = []
+    for each in several:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(each, str | bytes):
+            raise ConfigurationError(f"secret= holds a {type(each).__name__}: give text or bytes")  # pyright: ignore[reportUnknownArgumentType]
+        found.append(each.encode() if isinstance(each, str) else each)
+        if len(found[-1]) < SHORTEST_SECRET:
+            raise ConfigurationError(
+                f"secret= has {len(found[-1])} bytes, of which anybody could try all: give {SHORTEST_SECRET} or more, such as"
+                " those of secrets.token_urlsafe()"
+            )
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """How a cache behaves.
@@ -91,6 +118,8 @@ class Config:
         near: how much is kept in this process of what is in the store, in bytes; 0 keeps nothing, ``None`` leaves it to the
             kind of store.
         freshness: how fresh hits have to be that say nothing themselves.
+        compress: from how many bytes on results are compressed; ``None`` for never.
+        secrets: what entries are signed with, the first, and accepted with, each; without any they are not signed.
     """
 
     namespace: str = "rowstamp"
@@ -100,6 +129,8 @@ class Config:
     vary: Callable[[], Any] | None = None
     near: int | None = None
     freshness: Freshness = strict
+    compress: int | None = None
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         check_ttl(self.ttl)

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from rowstamp._sqlalchemy import await_in_greenlet
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Declaration, Name
+from rowstamp.codec import Signer
 from rowstamp.config import Config
 from rowstamp.drivers import perform, run, run_async
-from rowstamp.entry import StoredEntry, prove
+from rowstamp.entry import EntryForm, StoredEntry, prove
 from rowstamp.errors import ClosedError, CommitRefused, StoreError
 from rowstamp.events import Counters
 from rowstamp.freshness import Freshness
@@ -83,6 +84,8 @@ class Core:
         self.declarations = NOTHING_DECLARED
         self.closed = False
         self.near = self._make_near()
+        signer = Signer(config.secrets, config.namespace.encode()) if config.secrets else None
+        self.form = EntryForm(signer, config.compress)
         self._disabled: ContextVar[bool] = ContextVar(f"rowstamp-disabled-{config.namespace}", default=False)
         self._lock = threading.Lock()
 
@@ -158,7 +161,7 @@ class Core:
         """
         try:
             self._replay_journal()
-            flow = lookup(entry, stamps, serve=serve)
+            flow = lookup(entry, stamps, serve=serve, form=self.form)
             outcome = self._run(self.looking_up(flow, freshness) if serve else flow)
         except StoreError:
             self.counters.count("store_errors")
@@ -204,7 +207,7 @@ class Core:
     def filling(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0) -> Flow[None]:
         """Return the flow that stores a result, and keeps it near."""
         ends_at = self.wall_clock() + ttl
-        yield from fill(ticket, body, ttl=ttl, load_time=load_time, ends_at=ends_at)
+        yield from fill(ticket, body, ttl=ttl, load_time=load_time, ends_at=ends_at, form=self.form)
         if self.near is not None:
             stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, ends_at)
             self.near.keep(ticket.entry, stored, ticket.tokens)

@@ -4,6 +4,10 @@ The layout is fixed-width so that validating costs no decoding of the result::
 
     seal( key | load time 4 (float32) | end 8 (float64) | proof 16 | count 2 | count × stamp 16 | body )
 
+The highest bit of the count says that the body is compressed: its length (4 bytes), then a zlib stream. zlib rather than Zstandard,
+which is faster: every process of a fleet has it, so that none takes another's entries for damaged ones, and a near cache
+spares most of the decompressing.
+
 The **proof** is a digest of all (stamp, token) pairs that the result stands on. A reader who knows the stamps needs no more:
 it reads their tokens and compares. (The scheme is that of cacheops' "insideout" mode.) So an entry costs 41 bytes, however many
 dependencies it has. Stamps that the reader cannot know, because they showed only while the result was loaded, are named in
@@ -15,19 +19,43 @@ The key is sealed with the entry but not stored: bytes that were put under anoth
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from rowstamp.codec import seal, unseal
+from rowstamp.codec import Signer, seal, unseal
 from rowstamp.errors import CorruptEntry
 from rowstamp.model import DIGEST_SIZE
 
-__all__ = ["StoredEntry", "pack_entry", "prove", "unpack_entry"]
+__all__ = ["MOST_NAMED", "PLAIN", "EntryForm", "StoredEntry", "pack_entry", "prove", "unpack_entry"]
 
 _HEAD: Final = struct.Struct(f">fd{DIGEST_SIZE}sH")
-MOST_NAMED: Final = 0xFFFF
+_COMPRESSED: Final = 0x8000
+
+MOST_NAMED: Final = 0x7FFF
 """Most stamps that an entry can name."""
+
+MOST_DECOMPRESSED: Final = 64 * 1024 * 1024
+"""No body is decompressed to more bytes, nor are larger ones compressed: a few kilobytes can claim to be gigabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryForm:
+    """How the entries of a cache are written.
+
+    Attributes:
+        signer: signs them; without one they have a checksum.
+        compress: from how many bytes on a body is compressed, if that makes it smaller.
+    """
+
+    signer: Signer | None = None
+    compress: int | None = None
+
+
+PLAIN: Final = EntryForm()
+"""Neither signed nor compressed."""
 
 
 class StoredEntry(NamedTuple):
@@ -64,6 +92,7 @@ def pack_entry(
     named: Collection[bytes] = (),
     load_time: float = 0.0,
     ends_at: float = 0.0,
+    form: EntryForm = PLAIN,
 ) -> bytes:
     """Return the bytes of an entry; the inverse of :func:`unpack_entry`.
 
@@ -71,28 +100,50 @@ def pack_entry(
         key: the key that it will be stored under.
         tokens: token by name of every stamp that the result stands on.
         body: the encoded result.
-        named: those of the stamps that a reader may not know.
+        named: those of the stamps that a reader may not know, :data:`MOST_NAMED` at most.
         load_time: how long the load took, in seconds.
         ends_at: when the time to live is over, in seconds since 1970.
+        form: how it is written.
     """
-    head = _HEAD.pack(load_time, ends_at, prove(tokens), len(named))
-    return seal(b"".join((head, *named, body)), key)
+    count = len(named)
+    if form.compress is not None and form.compress <= len(body) <= MOST_DECOMPRESSED:
+        smaller = len(body).to_bytes(4, "big") + zlib.compress(body, level=1)
+        if len(smaller) < len(body):
+            count, body = count | _COMPRESSED, smaller
+    head = _HEAD.pack(load_time, ends_at, prove(tokens), count)
+    return seal(b"".join((head, *named, body)), key, form.signer)
 
 
-def unpack_entry(key: bytes, blob: bytes) -> StoredEntry:
+def unpack_entry(key: bytes, blob: bytes, form: EntryForm = PLAIN) -> StoredEntry:
     """Return what :func:`pack_entry` was given.
 
     Raises:
-        CorruptEntry: the bytes are damaged, of another format, or another key's entry.
+        CorruptEntry: the bytes are damaged, of another format, another key's entry, or not signed as they should be.
     """
-    data = unseal(blob, key)
+    data = unseal(blob, key, form.signer)
     try:
         load_time, ends_at, proof, count = _HEAD.unpack_from(data)
     except struct.error as exc:
         raise CorruptEntry("entry header is truncated") from exc
     start = _HEAD.size
-    end = start + count * DIGEST_SIZE
+    end = start + (count & MOST_NAMED) * DIGEST_SIZE
     if end > len(data):
         raise CorruptEntry("entry stamps are truncated")
     named = tuple([data[at : at + DIGEST_SIZE] for at in range(start, end, DIGEST_SIZE)])
-    return StoredEntry(proof, named, data[end:], load_time, ends_at)
+    body = _decompressed(data[end:]) if count & _COMPRESSED else data[end:]
+    return StoredEntry(proof, named, body, load_time, ends_at)
+
+
+def _decompressed(data: bytes) -> bytes:
+    size = int.from_bytes(data[:4], "big")
+    if size > MOST_DECOMPRESSED:
+        raise CorruptEntry(f"compressed body claims {size} bytes")
+    stream = zlib.decompressobj()
+    try:
+        # One byte more than there should be, so that a stream that goes on is noticed and not followed.
+        body = stream.decompress(data[4:], size + 1)
+    except zlib.error as exc:
+        raise CorruptEntry(f"compressed body: {exc}") from exc
+    if len(body) != size or not stream.eof or stream.unused_data:
+        raise CorruptEntry("compressed body is not what it claims to be")
+    return body

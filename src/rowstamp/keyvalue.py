@@ -99,7 +99,7 @@ def _returned(load: Callable[..., Any], as_: Any) -> Any:
 def _get(core: Core, key: object, as_: Any) -> Generator[Any, Any, Any]:
     keyed, plan = _Keyed(core, key), _plan(as_)
     try:
-        flow = lookup_call(keyed.entry(), keyed.required(()), keyed.required(()))
+        flow = lookup_call(keyed.entry(), keyed.required(()), keyed.required(()), form=core.form)
         found = yield from core.looking_up(flow)
     except StoreError:
         core.counters.count("store_errors")
@@ -146,7 +146,7 @@ def _delete(core: Core, keys: Iterable[Any]) -> Generator[Any, Any, None]:
 
 def _touch(core: Core, key: object, ttl: float) -> Generator[Any, Any, bool]:
     keyed = _Keyed(core, key)
-    found = yield from lookup_call(keyed.entry(), keyed.required(()), keyed.required(()))
+    found = yield from lookup_call(keyed.entry(), keyed.required(()), keyed.required(()), form=core.form)
     if not isinstance(found, CallHit):
         return False
     ticket = call_ticket(keyed.entry(), found.tokens)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from rowstamp.entry import StoredEntry, pack_entry, prove, unpack_entry
+from rowstamp.entry import MOST_NAMED, PLAIN, EntryForm, StoredEntry, pack_entry, prove, unpack_entry
 from rowstamp.errors import CorruptEntry
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 
@@ -222,7 +222,12 @@ class Committed:
 
 
 def lookup(
-    entry: bytes, stamps: Sequence[bytes], *, serve: bool = True, mint: Callable[[], bytes] = fresh_token
+    entry: bytes,
+    stamps: Sequence[bytes],
+    *,
+    serve: bool = True,
+    mint: Callable[[], bytes] = fresh_token,
+    form: EntryForm = PLAIN,
 ) -> Flow[Hit | Miss]:
     """Find a valid entry, or capture the stamps under which one may be filled.
 
@@ -233,13 +238,14 @@ def lookup(
         stamps: the names of the stamps of all dependencies.
         serve: ``False`` captures the stamps only, for a statement whose snapshot is still ahead.
         mint: makes tokens that were never used; the scheduler gives numbered ones, so that a run can be repeated.
+        form: how entries are written.
     """
     snapshot: StoreSnapshot | NearSnapshot = yield Read(entry if serve else None, stamps)
     states = dict(zip(stamps, snapshot.stamps, strict=True))
     corrupt = False
     if snapshot.entry is not None:
         try:
-            stored = found_entry(entry, snapshot.entry)
+            stored = found_entry(entry, snapshot.entry, form)
         except CorruptEntry:
             corrupt = True
         else:
@@ -250,13 +256,13 @@ def lookup(
     return Miss(None if captured is None else Ticket(entry, captured), corrupt)
 
 
-def found_entry(key: bytes, found: bytes | StoredEntry) -> StoredEntry:
+def found_entry(key: bytes, found: bytes | StoredEntry, form: EntryForm) -> StoredEntry:
     """Return the entry in a reply to :class:`Read`, whoever gave it.
 
     Raises:
         CorruptEntry: bytes that are no entry of this key.
     """
-    return found if isinstance(found, StoredEntry) else unpack_entry(key, found)
+    return found if isinstance(found, StoredEntry) else unpack_entry(key, found, form)
 
 
 def standing(
@@ -309,7 +315,15 @@ def mint_missing(states: Mapping[bytes, StampState], mint: Callable[[], bytes]) 
     return _tokens(states)
 
 
-def fill(ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0, ends_at: float = 0.0) -> Flow[None]:
+def fill(
+    ticket: Ticket,
+    body: bytes,
+    *,
+    ttl: float,
+    load_time: float = 0.0,
+    ends_at: float = 0.0,
+    form: EntryForm = PLAIN,
+) -> Flow[None]:
     """Store a result under the tokens captured before its query ran.
 
     It needs no check: if a writer has come in between, the stamps no longer have these tokens, and the entry is
@@ -321,8 +335,13 @@ def fill(ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0, end
         ttl: how long it may live, in seconds.
         load_time: how long the load took, in seconds.
         ends_at: when that time will be over, in seconds since 1970.
+        form: how entries are written.
     """
-    blob = pack_entry(ticket.entry, ticket.tokens, body, named=ticket.named, load_time=load_time, ends_at=ends_at)
+    if len(ticket.named) > MOST_NAMED:
+        return  # more than an entry can say
+    blob = pack_entry(
+        ticket.entry, ticket.tokens, body, named=ticket.named, load_time=load_time, ends_at=ends_at, form=form
+    )
     yield Put(ticket.entry, blob, ttl)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rowstamp.entry import PLAIN, EntryForm
 from rowstamp.errors import CorruptEntry
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import Flow, Hit, NearSnapshot, Read, Ticket, found_entry, mint_missing, standing
@@ -46,7 +47,9 @@ class CallMiss:
     corrupt: bool = False
 
 
-def lookup_call(entry: bytes, known: Sequence[bytes], required: Collection[bytes]) -> Flow[CallHit | CallMiss]:
+def lookup_call(
+    entry: bytes, known: Sequence[bytes], required: Collection[bytes], *, form: EntryForm = PLAIN
+) -> Flow[CallHit | CallMiss]:
     """Find a valid entry whose dependencies it names itself.
 
     One round trip if ``known`` has them all, which it usually does: they are remembered from the last time. Else a second one.
@@ -55,13 +58,14 @@ def lookup_call(entry: bytes, known: Sequence[bytes], required: Collection[bytes
         entry: the entry's key.
         known: the stamps that the entry was made under when it was last met.
         required: stamps that it must have been made under to count, such as those of its tags.
+        form: how entries are written.
     """
     snapshot: StoreSnapshot | NearSnapshot = yield Read(entry, known)
     states = dict(zip(known, snapshot.stamps, strict=True))
     if snapshot.entry is None:
         return CallMiss(_captured(states))
     try:
-        stored = found_entry(entry, snapshot.entry)
+        stored = found_entry(entry, snapshot.entry, form)
     except CorruptEntry:
         return CallMiss(_captured(states), corrupt=True)
     # All stamps of a call are named in its entry: one that is required and not among them makes another proof.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rowstamp import Cache, ConfigurationError, cached
-from rowstamp.config import Config, check_near
+from rowstamp.config import Config, check_near, check_secrets
 from rowstamp.errors import CorruptEntry, RowstampError, UncacheableValue, UnsupportedArgument
 from rowstamp.journal import JOURNAL_LIMIT, Journal
 
@@ -51,6 +51,29 @@ def test_near_is_a_size(near: Any) -> None:
 def test_a_size_near_is_bytes_or_has_a_unit(near: Any, size: int | None) -> None:
     """Nothing said leaves it to the store."""
     assert check_near(near) == size
+
+
+@pytest.mark.parametrize("secret", ["", b"", "too short", b"x" * 15, 5, [], ["x" * 16, "y"], [5], {"a": "x" * 16}])
+def test_a_secret_is_long_enough(secret: Any) -> None:
+    """And no part of it is shown."""
+    with pytest.raises(ConfigurationError, match="secret=") as caught:
+        Cache(secret=secret)
+    assert "too short" not in str(caught.value)
+
+
+def test_a_secret_is_text_or_bytes_or_several() -> None:
+    """Text counts as its UTF-8; what a configuration shows is not among it."""
+    assert check_secrets(None) == ()
+    assert check_secrets("é" * 8) == (("é" * 8).encode(),)
+    assert check_secrets(["x" * 16, b"y" * 16]) == (b"x" * 16, b"y" * 16)
+    assert "xxxx" not in repr(Config(secrets=check_secrets("x" * 16)))
+
+
+@pytest.mark.parametrize("compress", [0, -1, True, "some"])
+def test_a_threshold_is_a_size(compress: Any) -> None:
+    """From so many bytes on results are compressed."""
+    with pytest.raises(ConfigurationError, match="compress="):
+        Cache(compress=compress)
 
 
 @pytest.mark.parametrize("store", [5, None, object()], ids=["number", "none", "object"])

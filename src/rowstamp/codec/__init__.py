@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from msgspec import EncodeError
 
-from rowstamp.codec._envelope import FORMAT_VERSION, seal, unseal
+from rowstamp.codec._envelope import FORMAT_VERSION, Signer, seal, unseal
 from rowstamp.codec._pack import KEYS, KEYS_CAREFUL, VALUES, VALUES_CAREFUL
 from rowstamp.codec._unpack import ROOT
 from rowstamp.codec._wire import MAX_DEPTH, encode_native, type_name
@@ -21,6 +21,7 @@ from rowstamp.errors import CorruptEntry, UncacheableValue
 __all__ = [
     "FORMAT_VERSION",
     "MAX_DEPTH",
+    "Signer",
     "canonical",
     "decode",
     "decode_rows",
