@@ -22,7 +22,7 @@ from rowstamp.freshness import Freshness
 from rowstamp.journal import Journal
 from rowstamp.keys import stamp_name, stamp_names
 from rowstamp.mirror import Following
-from rowstamp.model import Dependency, fresh_token
+from rowstamp.model import Dependency, StampState, fresh_token
 from rowstamp.near import DEFAULT_BYTES, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
 from rowstamp.protocol_calls import capture
@@ -85,6 +85,8 @@ class Core:
         self.closed = False
         self.near = self._make_near()
         signer = Signer(config.secrets, config.namespace.encode()) if config.secrets else None
+        self.follows = bool(config.freshness.bound) and isinstance(store, Following)
+        """Whether states may be known without asking the store."""
         self.form = EntryForm(signer, config.compress)
         self._disabled: ContextVar[bool] = ContextVar(f"rowstamp-disabled-{config.namespace}", default=False)
         self._lock = threading.Lock()
@@ -221,6 +223,12 @@ class Core:
         if not bound or not isinstance(self.store, Following):
             return near.through(flow)
         return near.through(flow, self.store.follow(), bound)
+
+    def mirrored(self, stamps: Sequence[bytes]) -> Mapping[bytes, StampState] | None:
+        """Return the states of stamps, as fresh as the cache says, if they are known without asking the store."""
+        if self.near is None or not isinstance(self.store, Following):
+            return None
+        return self.store.follow().states(stamps, self.config.freshness.bound)
 
     def commit(
         self,

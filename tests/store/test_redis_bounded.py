@@ -321,7 +321,9 @@ class Item(Base):
 NAMES = select(Item.name).order_by(Item.id)
 
 
-def test_a_cache_serves_statements_and_functions_without_a_round_trip(url: str, tmp_path: Path) -> None:
+def test_a_cache_serves_statements_and_functions_without_a_round_trip(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And sees a commit of another cache, as of another process, within the bound; of its own at once."""
     engines = [create_engine(f"sqlite:///{tmp_path}/items.db") for _ in range(2)]
     Base.metadata.create_all(engines[0])
@@ -347,6 +349,9 @@ def test_a_cache_serves_statements_and_functions_without_a_round_trip(url: str, 
             return bounded_hits() == before + 2
 
         until(warmed)
+        with monkeypatch.context() as patched:
+            patched.setattr(cache._core.store, "read", None)
+            assert read() == ([], 0), "the store was asked"
         with Session(engines[1]) as session:
             session.add(Item(name="theirs"))
             session.commit()
