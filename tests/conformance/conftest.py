@@ -213,7 +213,17 @@ def returning_env(request: pytest.FixtureRequest) -> Generator[Env]:
 
 @pytest.fixture(params=POSTGRES + MARIADB, ids=str)
 def server_env(request: pytest.FixtureRequest) -> Generator[Env]:
-    """Where there are stored functions and procedures, and views can be written."""
+    """Where there are stored functions and procedures, views can be written, and a commit can have two phases."""
+    yield from _environment(request)
+
+
+@pytest.fixture(params=[each for each in SQLITE + POSTGRES + MARIADB if each.asynchronous], ids=str)
+def async_env(request: pytest.FixtureRequest) -> Generator[Env]:
+    yield from _environment(request)
+
+
+@pytest.fixture(params=[each for each in SQLITE + POSTGRES + MARIADB if not each.asynchronous], ids=str)
+def sync_env(request: pytest.FixtureRequest) -> Generator[Env]:
     yield from _environment(request)
 
 

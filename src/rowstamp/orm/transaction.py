@@ -42,6 +42,7 @@ class TransactionState:
         altered: why the same SQL may mean something else on this connection than on others; empty if it does not.
         altered_locally: the same, until the transaction ends.
         savepoint_begins: whether the open transaction was begun by a savepoint (SQLite), whose release is its commit.
+        prepared_as: the name of the open transaction, if it is to be committed in two phases.
         ending: whether its second phase is being sent, as SQL text by some drivers.
         level: the isolation level that the connection has where no option gives it another, once it was asked for.
         spoken: whether a statement was executed since the last transaction ended; then its snapshot may be there.
@@ -57,6 +58,7 @@ class TransactionState:
     spoken: bool = False
     manual: bool = False
     savepoint_begins: bool = False
+    prepared_as: object = None
     ending: bool = False
 
     def touch(self, effects: set[Dependency]) -> None:
@@ -105,6 +107,7 @@ class TransactionState:
         self.manual = False
         self.spoken = False
         self.savepoint_begins = False
+        self.prepared_as = None
 
 
 def _widened(effect: Dependency) -> Dependency:
@@ -126,6 +129,7 @@ def _known_state(dbapi_connection: Any) -> TransactionState | None:
 
 
 _GUARDED: Final = ("do_commit", "do_rollback", "do_commit_twophase", "do_rollback_twophase")
+_BEGIN: Final = "do_begin_twophase"
 
 
 def guard_commits(attachment: Attachment) -> None:
@@ -133,12 +137,21 @@ def guard_commits(attachment: Attachment) -> None:
     dialect = attachment.dialect
     for name in _GUARDED:
         setattr(dialect, name, _guarded(attachment, name, getattr(dialect, name)))
+    vars(dialect)[_BEGIN] = _noting_names(dialect.do_begin_twophase)
 
 
 def unguard_commits(dialect: Dialect) -> None:
     """Undo :func:`guard_commits`."""
-    for name in _GUARDED:
+    for name in (*_GUARDED, _BEGIN):
         dialect.__dict__.pop(name, None)
+
+
+def _noting_names(begin: Callable[..., None]) -> Callable[..., None]:
+    def noting(connection: Any, xid: Any) -> None:
+        begin(connection, xid)
+        state_of(connection.connection).prepared_as = xid
+
+    return noting
 
 
 def _guarded(attachment: Attachment, name: str, original: Callable[..., None]) -> Callable[..., None]:
@@ -147,7 +160,7 @@ def _guarded(attachment: Attachment, name: str, original: Callable[..., None]) -
 
     def guarded(connection: Any, *args: Any, **kwargs: Any) -> None:
         # The two-phase forms are given SQLAlchemy's Connection, the others the pooled driver connection.
-        state = _known_state(connection.connection if two_phase else connection)
+        state = state_of(connection.connection) if two_phase else _known_state(connection)
         if state is None:
             original(connection, *args, **kwargs)
             return
@@ -159,6 +172,9 @@ def _guarded(attachment: Attachment, name: str, original: Callable[..., None]) -
 
     def end(state: TransactionState, connection: Any, *args: Any, **kwargs: Any) -> None:
         if commits:
+            if two_phase and state.prepared_as != args[0]:
+                # It was prepared on another connection, perhaps by another process: nobody here can tell what it did.
+                state.touch({Dependency.everything()})
             commit_state(attachment, state, lambda: original(connection, *args, **kwargs))
         else:
             try:
