@@ -60,11 +60,14 @@ def rows_on(shelf: int) -> range:
 def open_engine(url: str) -> Engine:
     """Open an engine whose statements wait for a lock, but not for long."""
     dialect = url.partition("+")[0].partition(":")[0]
-    arguments: dict[str, dict[str, Any]] = {
-        "sqlite": {"timeout": 10},
-        "mariadb": {"init_command": "SET innodb_lock_wait_timeout = 5"},
+    options: dict[str, dict[str, Any]] = {
+        "sqlite": {"connect_args": {"timeout": 10}},
+        "mariadb": {
+            "connect_args": {"init_command": "SET innodb_lock_wait_timeout = 5"},
+            "isolation_level": LEVELS["mariadb"][0],
+        },
     }
-    engine = create_engine(url, connect_args=arguments.get(dialect, {}), pool_size=20)
+    engine = create_engine(url, pool_size=20, **options.get(dialect, {}))
     if dialect == "sqlite":
         event.listen(engine, "connect", do_not_sync)
     return engine
@@ -218,7 +221,7 @@ def statement_reads() -> list[Read]:
 
 
 def function_reads(cache: Cache) -> list[Read]:
-    """Return every read that is a cached function."""
+    """Return every read that is a function of a session."""
 
     @cache.query(ttl=TTL)
     def version_of(session: Session, row: int) -> int:
@@ -245,6 +248,29 @@ def function_reads(cache: Cache) -> list[Read]:
     for shelf in range(SHELVES):
         found += [versions(versions_on, shelf), versions(newest_on, shelf)]
     return found
+
+
+def quick_reads(cache: Cache, engine: Engine) -> list[Read]:
+    """Return every read that is a function which finds its database by itself: the cheapest hits there are."""
+
+    @cache.query(ttl=TTL)
+    def version_found(row: int) -> int:
+        with Session(engine) as session:
+            version: int = session.scalars(item_of(row)).one()
+            return version
+
+    @cache.query(ttl=TTL)
+    def versions_found(shelf: int) -> list[int]:
+        with Session(engine) as session:
+            return list(session.scalars(items_on(shelf)))
+
+    def one(row: int) -> Read:
+        return Read("function", [row], lambda _: (version_found(row),))
+
+    def several(shelf: int) -> Read:
+        return Read("function", rows_on(shelf), lambda _: versions_found(shelf))
+
+    return [*map(one, range(ROWS)), *map(several, range(SHELVES))]
 
 
 def committed_versions(engine: Engine) -> dict[int, int]:

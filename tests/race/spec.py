@@ -27,7 +27,8 @@ class Spec:
         kills: how likely a writer's transaction is to end with its death.
         stops: how likely a fill is to be preceded by a stop.
         cancels: how likely a commit of the asynchronous worker is to be cancelled.
-        functions: the share of reads that are cached functions.
+        functions: the share of reads that are functions of a session.
+        quick: the share of reads that are functions which find their database by themselves.
         dawdle: how likely each step of the protocol is to be delayed.
         pause: how long such a delay may be, in seconds.
         hot: how many rows are written.
@@ -49,7 +50,8 @@ class Spec:
     kills: float = 0.02
     stops: float = 0.02
     cancels: float = 0.2
-    functions: float = 0.4
+    functions: float = 0.3
+    quick: float = 0.2
     dawdle: float = 0.1
     pause: float = 0.002
     hot: int = ROWS

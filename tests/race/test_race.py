@@ -57,8 +57,9 @@ def test_a_race(spec: Make, arena: ArenaProcess, race_report: Report) -> None:
 # A hit of a function is the cheapest read there is. Strict hits of a server cost a round trip each, so most of the deep reads
 # are made where there is none.
 DEEP: dict[str, Any] = {
-    "functions": 0.9,
-    "pace": 400.0,
+    "quick": 0.97,
+    "functions": 0.01,
+    "pace": 2000.0,
     "dawdle": 0.02,
     "stops": 0.002,
     "hold_ttl": 2.0,

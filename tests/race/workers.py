@@ -33,6 +33,7 @@ from tests.race.shop import (
     has_snapshot,
     is_dirty,
     open_engine,
+    quick_reads,
     statement_reads,
     write,
 )
@@ -121,6 +122,8 @@ class Node:
         self.cache.attach(self.engine)
         self.statements = _hot(spec, statement_reads())
         self.functions = _hot(spec, function_reads(self.cache))
+        self.quick = _hot(spec, quick_reads(self.cache, self.engine))
+        self._shares = spec.quick, spec.quick + spec.functions
         self._here = threading.local()
         self._levels = {level: self.engine.execution_options(isolation_level=level) for level in LEVELS[spec.dialect]}
         event.listen(self.engine, "after_cursor_execute", self._executed)
@@ -133,6 +136,13 @@ class Node:
         """How many statements this thread has sent: a read that sends none is served by the cache."""
         executed: int = getattr(self._here, "executed", 0)
         return executed
+
+    def any(self, rng: random.Random) -> Read:
+        """Return a read of any kind."""
+        chance = rng.random()
+        if chance < self._shares[0]:
+            return rng.choice(self.quick)
+        return rng.choice(self.functions if chance < self._shares[1] else self.statements)
 
     def at(self, level: str) -> Engine:
         return self._levels[level]
@@ -224,8 +234,7 @@ def read_in_one_session(place: Place, node: Node, reads: int) -> int:
     with Session(node.at(level)) as session:
         try:
             for _ in range(reads):
-                of_functions = place.rng.random() < place.spec.functions
-                read = place.rng.choice(node.functions if of_functions else node.statements)
+                read = node.any(place.rng)
                 floor, before = checker.floor(read), node.executed
                 found = read.run(session)
                 checker.check(read, floor, found)
@@ -379,7 +388,7 @@ def at_rest(place: Place) -> tuple[int, int]:
     """Compare everything that is cached with the database; return how many reads there were and how many differed."""
     node, plain = Node(place.spec, store_of(place)), open_engine(place.spec.database)
     differing = 0
-    reads = [*node.statements, *node.functions]
+    reads = [*node.statements, *node.functions, *node.quick]
     level = place.levels[0]
     for read in reads:
         for _ in range(2):
