@@ -35,6 +35,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement
 
 from rowstamp import _sqlalchemy as internals
+from rowstamp._sqlalchemy import types
 from rowstamp._sqlalchemy.rest import resting_bind, unwatched
 from rowstamp.orm.deferred import after_begin, listen_to_commits
 from rowstamp.orm.option import cached
@@ -267,10 +268,10 @@ def test_variants_of_a_type() -> None:
     plain, other = String(3), Integer()
     varied = plain.with_variant(other, "sqlite")
     engine = create_engine("sqlite://")
-    assert internals.variant_for(varied, engine.dialect) is other
-    assert internals.variant_for(plain, engine.dialect) is plain
-    assert internals.has_variants(varied)
-    assert not internals.has_variants(plain)
+    assert types.variant_for(varied, engine.dialect) is other
+    assert types.variant_for(plain, engine.dialect) is plain
+    assert types.has_variants(varied)
+    assert not types.has_variants(plain)
 
 
 def test_load_options_tell_a_refresh(engine: Engine) -> None:

@@ -164,16 +164,6 @@ def type_affinity(type_: TypeEngine[Any]) -> type[TypeEngine[Any]]:
     return cast("type[TypeEngine[Any]]", type_._type_affinity)
 
 
-def has_variants(type_: TypeEngine[Any]) -> bool:
-    """Return whether a type is another one on some databases (``with_variant``)."""
-    return bool(type_._variant_mapping)
-
-
-def variant_for(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
-    """Return what a type is on a database (``with_variant``): itself, if nothing else was said."""
-    return type_._variant_mapping.get(dialect.name, type_)
-
-
 def is_custom_construct(element: Any) -> bool:
     """Return whether an element is rendered by ``@compiles``."""
     return hasattr(element, "_compiler_dispatcher")

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import types
 from sqlalchemy.engine import Dialect
 
-from rowstamp._sqlalchemy import has_variants, variant_for
+from rowstamp._sqlalchemy.types import has_variants, variant_for
 from rowstamp.analysis.collations import collate_alike, fold, fold_label
 from rowstamp.codec import canonical
 
