@@ -94,7 +94,6 @@ def spec(request: pytest.FixtureRequest, database: dict[str, Any], store: str) -
     ids = request.node.callspec.id
 
     def make(**options: Any) -> Spec:
-        # The database's name is part of every key: nothing that another race has left in the store is met.
         given: dict[str, Any] = {"name": ids, "seed": SEED, "store": store, **database, **options}
         return Spec(**given)
 

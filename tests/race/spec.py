@@ -63,6 +63,11 @@ class Spec:
         return self.database.partition(":")[0].partition("+")[0]
 
     @property
+    def namespace(self) -> str:
+        """What keeps two races on one server apart: a function that finds its database by itself has no part of it in its key."""
+        return f"race {self.async_database}"
+
+    @property
     def workers(self) -> int:
         """Readers, writers, the asynchronous worker, the witness, and whoever looks at the end."""
         return self.readers + self.writers + 3

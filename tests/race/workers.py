@@ -41,7 +41,7 @@ from tests.race.spec import Spec
 
 TOLD: Final = 5
 """How many wrong reads a worker describes; further ones are only counted."""
-BATCH: Final = 25
+BATCH: Final = 50
 """How many reads a session makes."""
 
 
@@ -118,7 +118,7 @@ class Node:
 
     def __init__(self, spec: Spec, store: Store) -> None:
         self.engine = open_engine(spec.database)
-        self.cache = Cache(store, namespace="race", hold_ttl=spec.hold_ttl)
+        self.cache = Cache(store, namespace=spec.namespace, hold_ttl=spec.hold_ttl)
         self.cache.attach(self.engine)
         self.statements = _hot(spec, statement_reads())
         self.functions = _hot(spec, function_reads(self.cache))
@@ -173,21 +173,29 @@ class Checker:
         return [self._place.ledger.known(row) for row in read.rows]
 
     def check(self, read: Read, floor: Sequence[int], found: Sequence[int]) -> None:
-        place, ledger = self._place, self._place.ledger
-        rows = read.rows
-        if len(found) != len(rows):
-            rows, floor = (), (sum(floor),)
-        if any(version < least for version, least in zip(found, floor, strict=True)):
+        """Compare what a read has shown with the floor taken before it began."""
+        if len(found) == len(read.rows):
+            for row, version, least in zip(read.rows, found, floor, strict=True):
+                if version < least:
+                    self._stale(read, floor, found)
+                elif version > least and not self._dirty:
+                    self._newer(read, row, version)
+        elif found[0] < sum(floor):
             self._stale(read, floor, found)
-        if self._dirty:
-            return
-        tried = [ledger.tried(row) for row in read.rows]
-        if sum(found) > sum(tried) or any(
-            ledger.tried(row) < version for row, version in zip(rows, found, strict=False)
-        ):
-            place.count(Tally.UNBORN)
-            place.tell(f"unborn {read.kind} at {self._level}: {[*found]}, tried were {tried}")
-        ledger.know(place.number, dict(zip(rows, found, strict=False)))
+        elif found[0] > sum(map(self._place.ledger.tried, read.rows)) and not self._dirty:
+            self._unborn(read, found[0])
+
+    def _newer(self, read: Read, row: int, version: int) -> None:
+        """Let others know what this read was shown, if it can be."""
+        if self._place.ledger.tried(row) < version:
+            self._unborn(read, version)
+        else:
+            self._place.ledger.know(self._place.number, {row: version})
+
+    def _unborn(self, read: Read, found: int) -> None:
+        tried = [self._place.ledger.tried(row) for row in read.rows]
+        self._place.count(Tally.UNBORN)
+        self._place.tell(f"unborn {read.kind} of rows {[*read.rows]} at {self._level}: {found}, tried were {tried}")
 
     def _stale(self, read: Read, floor: Sequence[int], found: Sequence[int]) -> None:
         if self._place.ledger.beyond():
@@ -328,7 +336,7 @@ async def _cancel_commits(place: Place) -> None:
     if spec.dialect == "sqlite":
         event.listen(engine.sync_engine, "connect", do_not_sync)
     at_level = engine.execution_options(isolation_level=place.levels[0])
-    cache = AsyncCache(place.shared or spec.store, namespace="race", hold_ttl=spec.hold_ttl)
+    cache = AsyncCache(place.shared or spec.store, namespace=spec.namespace, hold_ttl=spec.hold_ttl)
     cache.attach(engine)
     statements = _hot(spec, statement_reads())
     while not place.over():
