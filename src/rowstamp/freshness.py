@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from rowstamp.errors import ConfigurationError
 
@@ -44,7 +44,7 @@ def bounded(milliseconds: float) -> Freshness:
     Raises:
         ConfigurationError: it is not a number of milliseconds between 1 and 3,600,000 (an hour).
     """
-    value: object = milliseconds
+    value: Any = milliseconds
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ConfigurationError(f"bounded({value!r}): give a number of milliseconds, such as bounded(50)")
     if not 1 <= value <= _LONGEST_MS:

@@ -376,7 +376,7 @@ class TrustsTheReply(Mirror):
         super().proved(feed, self.clock())
 
 
-COUNTEREXAMPLES = {
+COUNTEREXAMPLES: dict[type[Mirror], list[str]] = {
     KeepsFetchesOverChanges: [
         "connect", "ask", "serve", "write", "hear", "receive", "wait", "wait", "beat", "hear",
     ],
