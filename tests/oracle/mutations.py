@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.sql.elements import BooleanClauseList
 
+import rowstamp.analysis.conditions
 import rowstamp.analysis.effects
 import rowstamp.analysis.pins
 import rowstamp.analysis.reads
@@ -113,35 +113,24 @@ def on_restricts_both_sides(patch: Patch) -> None:
     enter = pins._enter
 
     def enter_join(join: Any, scope: Any) -> Any:
-        both = enter(join.left, scope) | enter(join.right, scope)
-        scope.conditions.extend((part, both) for part in pins._conjuncts(join.onclause))
-        return both
+        both = enter(join.left, scope)[0] | enter(join.right, scope)[0]
+        scope.restrict(join.onclause, both, frozenset())
+        return both, frozenset()
 
     patch.setattr(pins, "_enter_join", enter_join)
 
 
 def or_counts_as_and(patch: Patch) -> None:
-    pins: Any = rowstamp.analysis.pins
-    original = pins._conjuncts
-
-    def conjuncts(condition: Any) -> Iterator[Any]:
-        for part in original(condition):
-            if isinstance(part, BooleanClauseList):
-                for each in part.clauses:
-                    yield from conjuncts(each)
-            else:
-                yield part
-
-    patch.setattr(pins, "_conjuncts", conjuncts)
+    patch.setattr(rowstamp.analysis.conditions, "either", rowstamp.analysis.conditions.both)
 
 
 def one_appearance_is_enough(patch: Patch) -> None:
-    original = rowstamp.analysis.reads._table_read
+    original = rowstamp.analysis.reads._pins
 
-    def table_read(table: Any, occurrences: Any, names: Any) -> Any:
-        return original(table, occurrences[:1], names)
+    def pins(occurrences: Any, notes: Any) -> Any:
+        return original(occurrences[:1], notes)
 
-    patch.setattr(rowstamp.analysis.reads, "_table_read", table_read)
+    patch.setattr(rowstamp.analysis.reads, "_pins", pins)
 
 
 def fragments_read_nothing(patch: Patch) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
     util,
 )
+from sqlalchemy.dialects.postgresql import ext as postgresql_ext
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.compiler import compiles
@@ -35,7 +36,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement
 
 from rowstamp import _sqlalchemy as internals
-from rowstamp._sqlalchemy import types
+from rowstamp._sqlalchemy import selects, types
 from rowstamp._sqlalchemy.rest import resting_bind, unwatched
 from rowstamp.orm.deferred import after_begin, listen_to_commits
 from rowstamp.orm.option import cached
@@ -338,3 +339,50 @@ def test_who_listens_to_beginnings_is_seen_without_asking_each(engine: Engine, w
         event.listen(targets.get(where, engine), "after_begin" if where in targets else where, other)
         assert not unwatched(session, engine, own)
         assert internals.watches_beginnings(session, engine, own)
+
+
+def _distinct_on(statement: Any) -> Any:
+    extension = getattr(postgresql_ext, "distinct_on", None)
+    return statement.ext(extension(parent.c.name)) if extension else statement.distinct(parent.c.name)
+
+
+def test_what_picks_rows_by_other_rows() -> None:
+    """LIMIT and its relatives are seen on a SELECT."""
+    plain = select(parent.c.id)
+    assert not selects.takes_some_rows(plain.distinct().group_by(parent.c.id).having(parent.c.id > 1))
+    picky = [
+        plain.limit(1),
+        plain.offset(1),
+        plain.fetch(1),
+        _distinct_on(plain),
+        plain.having(parent.c.id > 1),
+    ]
+    assert all(map(selects.takes_some_rows, picky))
+
+
+def test_group_by() -> None:
+    """The expressions of GROUP BY are there."""
+    assert list(selects.group_by(select(parent.c.id).group_by(parent.c.id))) == [parent.c.id]
+
+
+def test_sources_of_a_subquery_column() -> None:
+    """A column of a subquery leads to the expression it stands for."""
+    inner = select(parent.c.id, parent.c.name.label("label")).subquery()
+    assert list(selects.source_columns(inner.c.id)) == [parent.c.id]
+    assert parent.c.name in [getattr(each, "element", each) for each in selects.source_columns(inner.c.label)]
+    assert list(selects.source_columns(inner.alias().c.id)) == [inner.c.id]
+
+
+def test_entities_alone_are_loaded() -> None:
+    """A statement that selects a column besides does not load entities alone."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Thing(Base):
+        __tablename__ = "thing"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    assert selects.loads_entities_only(select(Thing).compile())
+    assert not selects.loads_entities_only(select(Thing, Thing.id).compile())
+    assert not selects.loads_entities_only(select(parent).compile())

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql import visitors
+from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.functions import next_value
 
 from rowstamp._sqlalchemy import ObservesSelects, is_custom_construct, locks_rows, tables_below
-from rowstamp.analysis.pins import Occurrence, pinned_occurrences
+from rowstamp._sqlalchemy.selects import loads_entities_only
+from rowstamp.analysis.bodies import Body, Occurrence, occurrences
+from rowstamp.analysis.columns import ColumnsRead
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
@@ -43,6 +45,8 @@ class Notes:
         writes: tables that DML inside the statement changes.
         locks: whether rows are locked.
         sequences: whether a sequence is advanced.
+        columns: the columns rendered.
+        loaded: the columns that entities alone are loaded from; each was rendered once for that.
         sql: the rendered text.
         bind_names: the name of each bound parameter in the compiled statement.
     """
@@ -55,6 +59,8 @@ class Notes:
     writes: dict[TableKey, FromClause] = field(default_factory=dict[TableKey, FromClause])
     locks: bool = False
     sequences: bool = False
+    columns: ColumnsRead = field(default_factory=ColumnsRead)
+    loaded: tuple[Any, ...] = ()
     sql: str = ""
     bind_names: Mapping[BindParameter[Any], str] = field(default_factory=dict[BindParameter[Any], str])
 
@@ -75,6 +81,10 @@ class _TakesNotes(ObservesSelects):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.notes = Notes()
+        self._body: Body | None = None
+        self._bodies: list[Body] = []
+        self._counted_stars: set[int] = set()
+        self._tested: Any = None
         super().__init__(*args, **kwargs)
 
     def visit_table(self, table: Any, asfrom: Any = False, **kw: Any) -> Any:  # noqa: FBT002 - SQLAlchemy's signature
@@ -86,6 +96,8 @@ class _TakesNotes(ObservesSelects):
     def visit_function(self, func: Any, *args: Any, **kw: Any) -> Any:
         if not isinstance(func, next_value):  # noted as the sequence it advances
             self.notes.functions.add(".".join([*func.packagenames, func.name]).lower())
+        if func.name.lower() == "count":
+            self._counted_stars.update(id(each) for each in func.clauses)
         return super().visit_function(func, *args, **kw)  # type: ignore[misc]
 
     def visit_sequence(self, sequence: Any, **kw: Any) -> Any:
@@ -105,9 +117,46 @@ class _TakesNotes(ObservesSelects):
         return super().visit_tstring(*args, **kw)  # type: ignore[misc]
 
     def visit_column(self, column: Any, *args: Any, **kw: Any) -> Any:
-        if column.is_literal and not _harmless_literal(str(column.name)):
-            self.notes.opaque.add("literal column")
+        self._note_column(column)
         return super().visit_column(column, *args, **kw)  # type: ignore[misc]
+
+    def _note_column(self, column: Any) -> None:
+        if not column.is_literal:
+            self.notes.columns.saw(column)
+        elif column.name == "*":
+            # count(*) and EXISTS (SELECT *) read rows, not columns.
+            counts = id(column) in self._counted_stars or (self._body is not None and self._body.tests)
+            if not counts:
+                self.notes.columns.everything = "* reads every column"
+        elif not _is_constant(str(column.name)):
+            self.notes.opaque.add("literal column")
+
+    def visit_table_valued_column(self, element: Any, **kw: Any) -> Any:
+        self.notes.columns.everything = "a whole row is read as one value"
+        return super().visit_table_valued_column(element, **kw)  # type: ignore[misc]
+
+    def visit_select(self, select_stmt: Any, asfrom: bool = False, **kw: Any) -> Any:  # noqa: FBT001, FBT002 - SQLAlchemy's
+        # What stands in FROM does not see its neighbours there, unless it is LATERAL.
+        within = self._body
+        outer = within.outer if within is not None and asfrom and not kw.get("lateral") else within
+        self._body = Body(select_stmt, within, outer, tests=select_stmt is self._tested)
+        self._bodies.append(self._body)
+        try:
+            return super().visit_select(select_stmt, asfrom=asfrom, **kw)  # type: ignore[misc]
+        finally:
+            self._body = within
+
+    def visit_unary(self, unary: Any, *args: Any, **kw: Any) -> Any:
+        if unary.operator is operators.exists:
+            self._tested = getattr(unary.element, "element", None)
+        return super().visit_unary(unary, *args, **kw)  # type: ignore[misc]
+
+    def visit_cte(self, *args: Any, **kw: Any) -> Any:
+        within, self._body = self._body, None  # a CTE sees no row of those who read it
+        try:
+            return super().visit_cte(*args, **kw)  # type: ignore[misc]
+        finally:
+            self._body = within
 
     def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> Any:
         self._note_write(insert_stmt)
@@ -133,13 +182,22 @@ class _TakesNotes(ObservesSelects):
             notes.locks = True
         if _has_custom_construct(select):
             notes.opaque.add("custom construct")
-        notes.occurrences.extend(pinned_occurrences(select, froms))
+        if self._body is not None:
+            self._body.rendered(select, froms)
+
+    def finish(self) -> Notes:
+        """Return the notes, once everything is rendered."""
+        notes, compiled = self.notes, cast("SQLCompiler", self)
+        notes.occurrences = occurrences(self._bodies)
+        notes.sql, notes.bind_names = str(compiled.string), compiled.bind_names
+        top = next((body.select for body in self._bodies if body.within is None), None)
+        if top is not None and loads_entities_only(compiled):
+            notes.loaded = tuple(top.selected_columns)
+        return notes
 
 
-def _harmless_literal(text: str) -> bool:
-    """Whether a literal column is a constant or a star, which read nothing by themselves."""
-    if text == "*":
-        return True
+def _is_constant(text: str) -> bool:
+    """Whether a literal column is a constant, which reads nothing."""
     if text[:1] == text[-1:] == "'" and "'" not in text[1:-1] and len(text) > 1:
         return True
     return text.replace(".", "", 1).replace("-", "", 1).isdigit() or text.lower() in {"null", "true", "false"}
@@ -175,7 +233,5 @@ def collect(statement: Any, dialect: Dialect, schema_translate_map: Mapping[Any,
     compiled = _noting_compiler(dialect)(
         dialect, statement, column_keys=[], for_executemany=False, schema_translate_map=schema_translate_map
     )
-    notes: Notes = compiled.notes
-    notes.sql = str(compiled.string)
-    notes.bind_names = compiled.bind_names
+    notes: Notes = compiled.finish()
     return notes

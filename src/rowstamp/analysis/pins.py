@@ -1,200 +1,250 @@
-"""To which values a select restricts the columns of the tables it reads.
+"""To which values a SELECT restricts the columns of what it reads.
 
-Only what holds for every row that can matter is taken: conditions joined by AND in WHERE, and in the ON clauses of joins in the
-directions that are sound. Everything else is left out, which widens the dependency and never narrows it.
+A *pin* says: rows in which this column has another value cannot matter to the result. Where FROM puts a condition decides whose
+rows it restricts:
 
-* WHERE restricts every table of the FROM clause, the nullable side of an outer join included: a row
-  extended with NULLs does not pass ``b.id = 5``.
+* WHERE restricts every element of the FROM clause, the nullable side of an outer join included: a row
+  extended with NULLs does not pass ``b.id = 5``. It does pass ``b.id IS NULL``, which therefore restricts no nullable side.
 * ON of an inner join restricts both sides.
 * ON of a LEFT JOIN restricts its right side only: every row of the left side comes through.
 * ON of a FULL JOIN restricts nothing.
 * ``a.x = b.y`` hands the values of one side to the other, under the same rules.
+
+Everything else is left out, which widens the dependency and never narrows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from itertools import product
+from typing import Any, TypeAlias
 
-from sqlalchemy import Column, Table
-from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import (
-    BinaryExpression,
-    BindParameter,
-    BooleanClauseList,
-    ColumnElement,
-    Grouping,
-)
+from sqlalchemy import Table
 from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.selectable import FromGrouping, Join
 
 from rowstamp._sqlalchemy import where_criteria
+from rowstamp.analysis.conditions import (
+    ALTERNATIVE_LIMIT,
+    Alternatives,
+    Bound,
+    Constant,
+    Fact,
+    Has,
+    Place,
+    Same,
+    SameAsSelected,
+    Source,
+    alternatives,
+)
 from rowstamp.analysis.equality import compares_alike
 
-__all__ = ["Occurrence", "Pin", "pinned_columns", "pinned_occurrences"]
+__all__ = ["Pins", "Scope", "base_table", "enter_select", "has_null", "pinned_columns", "solve"]
+
+Elements: TypeAlias = frozenset[FromClause]
+Pins: TypeAlias = dict[tuple[FromClause, str], tuple[Source, ...]]
+"""For each pinned column of each FROM element where its values come from."""
+
+_NONE: Elements = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
-    """The values of a column are among those of a bound parameter.
+class Condition:
+    """A condition at its place in the FROM clause.
 
     Attributes:
-        bind: the parameter; its name is given while the statement is rendered, so it is looked up afterwards.
-        expanding: whether its value is a list (``IN``).
+        says: what holds for the rows that pass it.
+        restricts: the elements whose rows it restricts.
+        nullable: those whose rows may be extended with NULLs before it is asked.
     """
 
-    bind: BindParameter[Any]
-    expanding: bool
+    says: Alternatives
+    restricts: Elements
+    nullable: Elements
 
 
 @dataclass(slots=True)
-class Occurrence:
-    """One appearance of a table in a FROM clause, with the columns that are pinned there.
+class Scope:
+    """The FROM clause of one SELECT body and the conditions on it.
 
     Attributes:
-        table: the table itself.
-        pins: the pin of each pinned column, by column name.
+        elements: the tables, aliases, subqueries and CTEs in it; joins are taken apart.
+        conditions: in the order in which FROM and WHERE are read.
     """
 
-    table: Table[Any]
-    pins: dict[str, Pin] = field(default_factory=dict[str, Pin])
+    elements: list[FromClause] = field(default_factory=list[FromClause])
+    conditions: list[Condition] = field(default_factory=list[Condition])
+
+    def restrict(self, condition: Any, restricts: Elements, nullable: Elements) -> None:
+        """Add a condition."""
+        self.conditions.append(Condition(alternatives(condition), restricts, nullable))
 
 
-@dataclass(slots=True)
-class _Scope:
-    """The occurrences that a condition restricts; conditions elsewhere see it as nothing."""
-
-    occurrences: dict[FromClause, Occurrence]
-    conditions: list[tuple[ColumnElement[Any], frozenset[FromClause]]]
-
-
-def pinned_occurrences(select: Select[Any], froms: Sequence[FromClause]) -> list[Occurrence]:
-    """Return the tables that a select names in its FROM clause, with their pinned columns.
+def enter_select(select: Select[Any], froms: Sequence[FromClause]) -> Scope:
+    """Return the scope of a rendered SELECT body.
 
     Args:
         select: a Core select (the ORM's are compiled to such).
         froms: what is really rendered in FROM, after correlation.
     """
-    scope = _Scope({}, [])
-    for element in froms:
-        _enter(element, scope)
-    everywhere = frozenset(scope.occurrences)
+    scope = Scope()
+    nullable = _NONE.union(*(_enter(element, scope)[1] for element in froms))
     for criterion in where_criteria(select):
-        scope.conditions.extend((part, everywhere) for part in _conjuncts(criterion))
-    _apply(scope)
-    return list(scope.occurrences.values())
+        scope.restrict(criterion, frozenset(scope.elements), nullable)
+    return scope
 
 
-def pinned_columns(statement: Any, table: FromClause) -> dict[str, Pin]:
-    """Return the columns to which the WHERE of an UPDATE or DELETE restricts the rows of its target, by name."""
-    target = _table_of(table)
-    if target is None:
-        return {}
-    scope = _Scope({table: Occurrence(target)}, [])
-    for criterion in where_criteria(statement):
-        scope.conditions.extend((part, frozenset({table})) for part in _conjuncts(criterion))
-    _apply(scope)
-    return scope.occurrences[table].pins
+def _enter(element: FromClause, scope: Scope) -> tuple[Elements, Elements]:
+    """Note the elements below a FROM element and the ON conditions on them.
 
-
-def _enter(element: FromClause, scope: _Scope) -> frozenset[FromClause]:
-    """Note the tables below a FROM element and the ON conditions that restrict them; return those tables."""
+    Returns:
+        Those elements, and those of them whose rows may be extended with NULLs.
+    """
     if isinstance(element, FromGrouping):
         return _enter(element.element, scope)
     if isinstance(element, Join):
         return _enter_join(element, scope)
-    table = _table_of(element)
-    if table is None:
-        return frozenset()
-    scope.occurrences[element] = Occurrence(table)
-    return frozenset({element})
+    scope.elements.append(element)
+    return frozenset({element}), _NONE
 
 
-def _enter_join(join: Join, scope: _Scope) -> frozenset[FromClause]:
-    # The left side's own ON conditions were noted for the left side's tables: what an outer join above does to
+def _enter_join(join: Join, scope: Scope) -> tuple[Elements, Elements]:
+    # The left side's own ON conditions were noted for the left side's elements: what an outer join above does to
     # them (extend with NULLs) does not widen which of their rows matter.
-    left, right = _enter(join.left, scope), _enter(join.right, scope)
-    restricted = frozenset[FromClause]() if join.full else right if join.isouter else left | right
+    (left, null_left), (right, null_right) = _enter(join.left, scope), _enter(join.right, scope)
+    restricts = _NONE if join.full else right if join.isouter else left | right
     if join.onclause is not None:
-        scope.conditions.extend((part, restricted) for part in _conjuncts(join.onclause))
-    return left | right
+        scope.restrict(join.onclause, restricts, null_left | null_right)
+    extended = left | right if join.full else right if join.isouter else _NONE
+    return left | right, null_left | null_right | extended
 
 
-def _table_of(element: Any) -> Table[Any] | None:
-    # Exactly an alias: its relatives (a sample, a lateral, a table-valued function) are other sources of rows.
+def base_table(element: Any) -> Table[Any] | None:
+    """Return the table whose rows a FROM element stands for, or ``None``.
+
+    Exactly a table or an alias of one: an alias's relatives (a sample, a lateral, a table-valued function) are other
+    sources of rows.
+    """
     target: Any = element.element if getattr(element, "__visit_name__", "") == "alias" else element
     return target if isinstance(target, Table) else None  # pyright: ignore[reportUnknownVariableType]
 
 
-def _conjuncts(condition: Any) -> Iterator[ColumnElement[Any]]:
-    if isinstance(condition, Grouping):
-        yield from _conjuncts(condition.element)
-    elif isinstance(condition, BooleanClauseList) and condition.operator is operators.and_:
-        for part in condition.clauses:
-            yield from _conjuncts(part)
-    else:
-        yield condition
+def pinned_columns(statement: Any, table: FromClause) -> dict[str, Bound]:
+    """Return the columns to which the WHERE of an UPDATE or DELETE restricts the rows of its target, by name.
+
+    Only parameters are returned that hold for every row: alternatives are left out.
+    """
+    if base_table(table) is None:
+        return {}
+    scope = Scope([table])
+    for criterion in where_criteria(statement):
+        scope.restrict(criterion, frozenset({table}), _NONE)
+    found: dict[str, Bound] = {}
+    (pins, *others) = solve(scope)
+    for (_, name), sources in pins.items():
+        source = sources[0]
+        if not others and len(sources) == 1 and isinstance(source, Bound) and source.position is None:
+            found[name] = source
+    return found
 
 
-def _apply(scope: _Scope) -> None:
-    """Pin columns from the conditions, then hand pins across equalities until nothing changes."""
-    equalities: list[tuple[_Place, _Place, frozenset[FromClause]]] = []
-    for condition, restricted in scope.conditions:
-        if not isinstance(condition, BinaryExpression):
-            continue
-        if condition.operator is operators.eq:
-            left, right = _place(condition.left, scope), _place(condition.right, scope)
-            if left and right:
-                equalities.append((left, right, restricted))
-            else:
-                _pin(left, condition.right, restricted, expanding=False)
-                _pin(right, condition.left, restricted, expanding=False)
-        elif condition.operator is operators.in_op:
-            _pin(_place(condition.left, scope), condition.right, restricted, expanding=True)
-    _propagate(equalities)
+# --------------------------------------------------------------------------------------------------- solving
+
+
+Lookup: TypeAlias = Callable[[Place], "tuple[Source, ...] | None"]
+Selected: TypeAlias = Callable[[SameAsSelected], "tuple[Source, ...] | None"]
+
+
+def _nothing(_: object) -> None:
+    """Return ``None``: nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A column of an occurrence."""
+class _Placed:
+    """A fact at its place."""
 
-    element: FromClause
-    occurrence: Occurrence
-    column: Column[Any]
-
-
-def _place(expression: Any, scope: _Scope) -> _Place | None:
-    if not isinstance(expression, Column):
-        return None
-    occurrence = scope.occurrences.get(expression.table)
-    if occurrence is None:
-        return None
-    return _Place(expression.table, occurrence, expression)  # pyright: ignore[reportUnknownArgumentType]
+    fact: Fact
+    at: Condition
 
 
-def _pin(place: _Place | None, value: Any, restricted: Iterable[FromClause], *, expanding: bool) -> None:
-    bind: object = value.element if value.__visit_name__ == "grouping" else value
-    if place is None or place.element not in restricted or not _is_bind(bind):
-        return
-    if bind.expanding is not expanding or bind.isoutparam or not compares_alike(bind.type, place.column.type):
-        return
-    place.occurrence.pins.setdefault(place.column.name, Pin(bind, expanding))
+def solve(
+    scope: Scope,
+    *,
+    given: Mapping[tuple[FromClause, str], tuple[Source, ...]] | None = None,
+    elsewhere: Lookup = _nothing,
+    selected: Selected = _nothing,
+) -> list[Pins]:
+    """Return the pins of a scope: one set for each alternative of its conditions.
+
+    Args:
+        scope: the FROM clause with its conditions.
+        given: pins of its elements that are known from outside.
+        elsewhere: the values of a column that is not in the scope (of an enclosing SELECT), if they are known.
+        selected: the values that the column of a subquery has, if they are known.
+    """
+    choices: list[tuple[_Placed, ...]] = [()]
+    for condition in scope.conditions:
+        if len(choices) * len(condition.says) <= ALTERNATIVE_LIMIT:
+            placed = [tuple(_Placed(fact, condition) for fact in facts) for facts in condition.says]
+            choices = [left + right for left, right in product(choices, placed)]
+    return [_Solver(scope, elsewhere, selected).run(facts, dict(given or {})) for facts in choices]
 
 
-def _is_bind(element: object) -> TypeGuard[BindParameter[Any]]:
-    return isinstance(element, BindParameter)
+class _Solver:
+    """Finds the pins that follow from one conjunction of facts."""
+
+    def __init__(self, scope: Scope, elsewhere: Lookup, selected: Selected) -> None:
+        self._inside = frozenset(scope.elements)
+        self._elsewhere = elsewhere
+        self._selected = selected
+        self._pins: Pins = {}
+
+    def run(self, facts: Iterable[_Placed], given: Pins) -> Pins:
+        self._pins = given
+        equalities: list[tuple[Same, Condition]] = []
+        for each in facts:
+            if isinstance(each.fact, Same):
+                equalities.append((each.fact, each.at))
+            elif isinstance(each.fact, Has):
+                self._pin(each.fact.place, each.fact.sources, each.at)
+            else:
+                self._hand(self._selected(each.fact), each.fact.place, each.at)
+        while any(self._hand_on(fact, at) for fact, at in equalities):
+            pass
+        return self._pins
+
+    def _pin(self, place: Place, sources: tuple[Source, ...] | None, at: Condition) -> bool:
+        """Pin a column, unless it has as good a pin already; return whether something is new."""
+        if sources is None or place.element not in at.restricts:
+            return False
+        if place.element in at.nullable and has_null(sources):
+            return False
+        known = self._pins.get(place.key)
+        if known is not None and _cost(known) <= _cost(sources):
+            return False
+        self._pins[place.key] = sources
+        return True
+
+    def _hand_on(self, fact: Same, at: Condition) -> bool:
+        if not compares_alike(fact.left.type, fact.right.type):
+            return False
+        ways = ((fact.left, fact.right), (fact.right, fact.left))
+        return any(self._hand(self._known(source), target, at) for source, target in ways)
+
+    def _hand(self, sources: tuple[Source, ...] | None, target: Place, at: Condition) -> bool:
+        # Equality is never true of NULL, so its source is not handed on.
+        return sources is not None and not has_null(sources) and self._pin(target, sources, at)
+
+    def _known(self, place: Place) -> tuple[Source, ...] | None:
+        return self._pins.get(place.key) if place.element in self._inside else self._elsewhere(place)
 
 
-def _propagate(equalities: Sequence[tuple[_Place, _Place, frozenset[FromClause]]]) -> None:
-    changed = True
-    while changed:
-        changed = False
-        for left, right, restricted in equalities:
-            for source, target in ((left, right), (right, left)):
-                pin = source.occurrence.pins.get(source.column.name)
-                if pin is None or target.element not in restricted or target.column.name in target.occurrence.pins:
-                    continue
-                if compares_alike(source.column.type, target.column.type):
-                    target.occurrence.pins[target.column.name] = pin
-                    changed = True
+def has_null(sources: tuple[Source, ...]) -> bool:
+    """Whether NULL is among the values, which no equality hands on."""
+    return any(isinstance(source, Constant) and source.is_null for source in sources)
+
+
+def _cost(sources: tuple[Source, ...]) -> int:
+    """Return about how many values these are; a list counts as a few."""
+    return sum(1 if not isinstance(source, Bound) or not source.expanding else 4 for source in sources)

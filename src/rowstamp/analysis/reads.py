@@ -1,28 +1,30 @@
-"""Statement → dependencies: worked out once per statement shape, filled with parameter values per execution."""
+"""What the shape of a statement says about caching it; :mod:`.dependencies` fills in the parameters of each execution."""
 
 from __future__ import annotations
 
 import enum
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError
+from sqlalchemy.schema import Index, UniqueConstraint
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause
 
+from rowstamp.analysis.bodies import Occurrence
 from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
+from rowstamp.analysis.conditions import Source
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Called, Declarations
-from rowstamp.analysis.equality import bound_values, key_values
-from rowstamp.analysis.pins import Occurrence, Pin
-from rowstamp.analysis.schema import Key, iterate_keys, read_names, schema_of
+from rowstamp.analysis.equality import bound_values
+from rowstamp.analysis.schema import Key, iterate_keys
 from rowstamp.analysis.tables import know
 from rowstamp.analysis.text import TextKind, parse_text
-from rowstamp.model import Dependency
+from rowstamp.analysis.values import KeySource, named, parameters_of
 
-__all__ = ["Access", "KeyPin", "ReadAnalysis", "TableRead", "analyse", "analyse_text", "dependencies"]
+__all__ = ["Access", "KeyPin", "ReadAnalysis", "RowPin", "TableRead", "analyse", "analyse_text"]
 
 
 class Access(enum.Enum):
@@ -34,17 +36,32 @@ class Access(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyPin:
-    """The rows of a table that can matter have one of these values in a key.
+    """A key whose values a statement names.
 
     Attributes:
         key: the names of the key's columns.
         columns: the columns themselves.
-        binds: for each column the name of the parameter, and whether its value is a list.
+        sources: for each column where its values come from.
     """
 
     key: Key
     columns: tuple[Any, ...]
-    binds: tuple[tuple[str, bool], ...]
+    sources: tuple[KeySource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowPin:
+    """The rows that can matter in one appearance of a table, under one alternative of the conditions.
+
+    Attributes:
+        keys: the keys any one of which tells these rows, the best first.
+        columns: the columns read of this appearance, in lower case; ``None``: possibly all.
+        asked: those of them that are read for something else than to load entities.
+    """
+
+    keys: tuple[KeyPin, ...]
+    columns: frozenset[str] | None
+    asked: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +70,20 @@ class TableRead:
 
     Attributes:
         table: the table, or its schema and name where only text names it.
-        pins: one pin for each appearance of the table, or empty: any row may matter.
+        pins: the rows that can matter: those of each pin together. Empty: any row may matter.
         why: why it is not pinned, for ``explain``; empty if it is.
+        columns: the columns read, in lower case; ``None``: possibly all.
+        asked: those of them that are read for something else than to load entities.
+        why_any_column: why possibly all; empty if not.
         declared: whether the statement does not name it: it is behind something that it names.
     """
 
     table: FromClause | TableKey
-    pins: tuple[KeyPin, ...]
+    pins: tuple[RowPin, ...]
     why: str
+    columns: frozenset[str] | None = None
+    asked: frozenset[str] | None = None
+    why_any_column: str = "raw SQL is read table by table"
     declared: bool = False
 
 
@@ -82,18 +105,31 @@ class ReadAnalysis:
     writes: tuple[FromClause | TableKey, ...] = ()
     alters: bool = False
 
+    parameters: tuple[tuple[str, bool], ...] = field(init=False)
+    """The names of the parameters on which dependencies depend, and whether each is a list."""
+
+    def __post_init__(self) -> None:
+        sources = (source for read in self.reads for pin in read.pins for key in pin.keys for source in key.sources)
+        found = dict.fromkeys(each for source in sources for each in parameters_of(source))
+        object.__setattr__(self, "parameters", tuple(found))
+
     def pinned_values(self, parameters: Mapping[str, Any]) -> tuple[object, ...]:
         """Return the parameter values that decide what one execution depends on, with their types.
 
         Two executions for which this is equal have the same dependencies.
         """
-        return tuple(
-            (type(value), value)
-            for read in self.reads
-            for pin in read.pins
-            for bind, expanding in pin.binds
-            for value in (*_options(parameters, bind, expanding=expanding), None)
-        )
+        found: list[object] = []
+        for name, expanding in self.parameters:
+            found.extend(map(_typed, bound_values(parameters.get(name), expanding=expanding)))
+            found.append(None)
+        return tuple(found)
+
+
+def _typed(value: Any) -> object:
+    """Return a value, or each part of a tuple, with its type: equality overlooks types."""
+    if type(value) is tuple:
+        return tuple(map(_typed, value))  # pyright: ignore[reportUnknownArgumentType]
+    return value.__class__, value
 
 
 def analyse(
@@ -151,41 +187,68 @@ def _table_reads(notes: Notes, *, pinnable: bool) -> tuple[TableRead, ...]:
     explained = Counter(table_key(occurrence.table) for occurrence in notes.occurrences)
     found: list[TableRead] = []
     for key, table in notes.tables.items():
+        occurrences = [each for each in notes.occurrences if table_key(each.table) == key]
+        pins, why = _pins(occurrences, notes)
         if not pinnable:
-            found.append(TableRead(table, (), "the statement is rewritten when it is compiled"))
+            pins, why = (), "the statement is rewritten when it is compiled"
         elif notes.rendered[key] != explained[key]:
-            found.append(TableRead(table, (), "it also appears where its rows cannot be told"))
-        else:
-            occurrences = [each for each in notes.occurrences if table_key(each.table) == key]
-            found.append(_table_read(table, occurrences, notes.bind_names))
+            pins, why = (), "it also appears where its rows cannot be told"
+        elements = notes.columns.elements_of(key)
+        columns, asked = notes.columns.of(elements), notes.columns.of(elements, notes.loaded)
+        found.append(TableRead(table, pins, why, columns, asked, notes.columns.everything))
     return tuple(found)
 
 
-def _table_read(
-    table: FromClause, occurrences: Sequence[Occurrence], names: Mapping[BindParameter[Any], str]
-) -> TableRead:
+def _pins(occurrences: Sequence[Occurrence], notes: Notes) -> tuple[tuple[RowPin, ...], str]:
     """Pin a table if each of its appearances is pinned; one that is not needs the whole table anyway."""
-    pins: list[KeyPin] = []
+    pins: list[RowPin] = []
     for occurrence in occurrences:
-        pin = _key_pin(occurrence, names)
-        if pin is None:
-            return TableRead(table, (), "no key column is restricted to known values")
-        pins.append(pin)
-    return TableRead(table, tuple(pins), "" if pins else "no key column is restricted to known values")
+        columns = notes.columns.of([occurrence.element])
+        asked = notes.columns.of([occurrence.element], notes.loaded)
+        for pinned in occurrence.pins:
+            keys = _key_pins(occurrence.table, pinned, notes.bind_names)
+            if not keys:
+                return (), _why_not(occurrence)
+            pins.append(RowPin(keys, columns, asked))
+    return tuple(pins), "" if pins else _NOT_RESTRICTED
 
 
-def _key_pin(occurrence: Occurrence, names: Mapping[BindParameter[Any], str]) -> KeyPin | None:
-    for key, columns in iterate_keys(occurrence.table):
-        binds = [_bind(occurrence.pins.get(name), names) for name in key]
-        known = tuple(bind for bind in binds if bind is not None)
+_NOT_RESTRICTED: Final = "no key column is restricted to known values"
+
+
+def _why_not(occurrence: Occurrence) -> str:
+    if len(occurrence.pins) > 1:
+        return f"an alternative of OR restricts no key of {occurrence.element.description}"
+    return _NOT_RESTRICTED
+
+
+def _key_pins(
+    table: FromClause, pinned: Mapping[str, Sequence[Source]], names: Mapping[BindParameter[Any], str]
+) -> tuple[KeyPin, ...]:
+    """Return the keys all of whose columns are pinned, the best first."""
+    found: list[KeyPin] = []
+    for key, columns in iterate_keys(table):
+        sources = [named(pinned[name], names) for name in key if name in pinned]
+        known = tuple(source for source in sources if source is not None)
         if len(known) == len(key):
-            return KeyPin(key, tuple(columns), known)
-    return None
+            found.append(KeyPin(key, tuple(columns), known))
+    return tuple(sorted(found, key=lambda pin: _rank(table, pin)))
 
 
-def _bind(pin: Pin | None, names: Mapping[BindParameter[Any], str]) -> tuple[str, bool] | None:
-    name = names.get(pin.bind) if pin is not None else None
-    return (name, pin.expanding) if pin is not None and name is not None else None
+def _rank(table: Any, pin: KeyPin) -> tuple[int, int, int]:
+    """Return how many rows a key may tell, roughly; lower is better."""
+    unique = [_names(each) for each in (*table.constraints, *table.indexes) if _is_unique(each)]
+    names = set(pin.key)
+    kind = 0 if names == _names(table.primary_key) else 1 if names in unique else 2
+    return kind, max(len(source) for source in pin.sources), -len(pin.key)
+
+
+def _names(constraint: Any) -> set[str]:
+    return {str(column.name) for column in constraint.columns}
+
+
+def _is_unique(element: Any) -> bool:
+    return isinstance(element, UniqueConstraint) or (isinstance(element, Index) and bool(element.unique))
 
 
 def _verdict(notes: Notes, called: Called, reads: Sequence[TableRead], dialect: Dialect) -> tuple[str | None, Access]:
@@ -239,7 +302,8 @@ def _with_text(
     more = tuple(read for read in parsed.reads if read.table not in known)
     if not reads and not more:
         return ReadAnalysis((), "it reads no table", Access.READS)
-    wide = tuple(TableRead(read.table, (), "a text fragment may read more of its rows") for read in reads)
+    why = "a text fragment may read more"
+    wide = tuple(TableRead(read.table, (), f"{why} of its rows", why_any_column=f"{why} of them") for read in reads)
     return ReadAnalysis(wide + more, _catalog(wide + more, dialect), Access.READS)
 
 
@@ -264,61 +328,3 @@ def analyse_text(sql: str, dialect: Dialect, declarations: Declarations = NOTHIN
     if not reads:
         return ReadAnalysis((), "it reads no table", Access.READS)
     return ReadAnalysis(reads, _catalog(reads, dialect), Access.READS)
-
-
-# ---------------------------------------------------------------------------------------------- per execution
-
-
-def dependencies(
-    analysis: ReadAnalysis,
-    parameters: Mapping[str, Any],
-    *,
-    scope: str,
-    dialect: Dialect,
-    translate: Mapping[Any, Any] | None = None,
-) -> list[Dependency]:
-    """Return what one execution of a statement depends on.
-
-    Args:
-        analysis: what :func:`analyse` said of its shape.
-        parameters: the value of each bound parameter, before the driver's own processing.
-        scope: the identity of the database.
-        dialect: the dialect of the engine that executes it.
-        translate: the ``schema_translate_map`` in force.
-    """
-    found: dict[Dependency, None] = {}
-    for read in analysis.reads:
-        names = _names(read.table, translate)
-        pinned = _pinned(read, names, parameters, scope, dialect)
-        for dependency in pinned if pinned is not None else [Dependency.table(scope, name) for name in names]:
-            found[dependency] = None
-    return list(found)
-
-
-def _names(table: FromClause | TableKey, translate: Mapping[Any, Any] | None) -> tuple[str, ...]:
-    if isinstance(table, tuple):
-        return read_names(*table)
-    return read_names(schema_of(table, translate), table_key(table)[1])
-
-
-def _pinned(
-    read: TableRead, names: tuple[str, ...], parameters: Mapping[str, Any], scope: str, dialect: Dialect
-) -> list[Dependency] | None:
-    """Return the row dependencies of a pinned read, or ``None`` when a value cannot be compared exactly."""
-    if not read.pins:
-        return None
-    found: list[Dependency] = []
-    for pin in read.pins:
-        options = [_options(parameters, bind, expanding=expanding) for bind, expanding in pin.binds]
-        values = key_values(pin.columns, dialect, options)
-        if values is None:
-            return None
-        for name in names:
-            found.append(Dependency.unknown_rows(scope, name))
-            found.append(Dependency.unknown_rows(scope, name, pin.key))
-            found.extend(Dependency.rows(scope, name, pin.key, value) for value in values)
-    return found
-
-
-def _options(parameters: Mapping[str, Any], bind: str, *, expanding: bool) -> Sequence[object]:
-    return bound_values(parameters.get(bind), expanding=expanding)

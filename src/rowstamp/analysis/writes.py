@@ -21,7 +21,8 @@ from rowstamp._sqlalchemy import (
 )
 from rowstamp.analysis.changed import changed_names
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.pins import Pin, pinned_columns
+from rowstamp.analysis.conditions import Bound
+from rowstamp.analysis.pins import pinned_columns
 from rowstamp.analysis.schema import Key, iterate_keys
 from rowstamp.analysis.sources import Part, Source, rows_given, stored_part
 from rowstamp.analysis.tables import Change, know
@@ -198,6 +199,6 @@ def _changes_key(changed: frozenset[str] | None, key: Key) -> bool:
     return changed is None or any(name.lower() in changed for name in key)
 
 
-def _compared(pin: Pin | None, names: Mapping[BindParameter[Any], str]) -> Part | None:
+def _compared(pin: Bound | None, names: Mapping[BindParameter[Any], str]) -> Part | None:
     name = names.get(pin.bind) if pin is not None else None
     return Part(name, pin.expanding) if pin is not None and name is not None else None

@@ -76,7 +76,7 @@ def _not_asked(attachment: Attachment, analysis: ReadAnalysis) -> str:
 
 
 def _table(read: TableRead) -> TableExplanation:
-    pins = tuple(dict.fromkeys("+".join(pin.key) for pin in read.pins))
+    pins = tuple(dict.fromkeys("+".join(pin.keys[0].key) for pin in read.pins))
     return TableExplanation(_name(read), pins, read.why)
 
 

@@ -11,7 +11,8 @@ from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collations import collations_known
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.reads import ReadAnalysis, dependencies
+from rowstamp.analysis.dependencies import dependencies
+from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.analysis.schema import fingerprint
 from rowstamp.core import Policy
 from rowstamp.keys import stamp_names

@@ -19,8 +19,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from rowstamp.analysis.reads import ReadAnalysis, analyse, dependencies
+from rowstamp.analysis.dependencies import dependencies
+from rowstamp.analysis.reads import ReadAnalysis, analyse
 from rowstamp.explain import describe
+from rowstamp.model import Dependency
 
 metadata = MetaData()
 categories = Table(
@@ -48,6 +50,13 @@ lines = Table(
 )
 codes = Table("codes", metadata, Column("code", String, primary_key=True), Column("day", Date))
 tokens = Table("tokens", metadata, Column("id", Uuid, primary_key=True))
+flags = Table("flags", metadata, Column("on", Boolean, primary_key=True), Column("name", String))
+notes = Table(
+    "notes",
+    metadata,
+    Column("topic", Integer, primary_key=True, nullable=True, autoincrement=False),
+    Column("body", String),
+)
 tenant_products = Table("products", metadata, Column("id", Integer, primary_key=True), schema="tenant")
 
 SQLITE: Dialect = sqlite.dialect()
@@ -60,14 +69,22 @@ def analysed(statement: Any, dialect: Dialect = SQLITE) -> ReadAnalysis:
     return analyse(statement, dialect, sql=str(statement.compile(dialect=dialect)))
 
 
-def reads(statement: Any, dialect: Dialect = SQLITE, **translate: str) -> set[str]:
-    """Return what one execution of a statement depends on, in the notation of the documentation."""
+def stamps(statement: Any, dialect: Dialect = SQLITE, **translate: str) -> list[Dependency]:
+    """Return what one execution of a statement depends on."""
     compiled = statement.compile(dialect=dialect)
     analysis = analyse(statement, dialect, sql=str(compiled))
-    found = dependencies(
-        analysis, compiled.construct_params(), scope="db", dialect=dialect, translate=dict(translate) or None
-    )
-    return {describe(each) for each in found}
+    parameters = compiled.construct_params()
+    return dependencies(analysis, parameters, scope="db", dialect=dialect, translate=dict(translate) or None)
+
+
+def facets(statement: Any, dialect: Dialect = SQLITE) -> set[str]:
+    """Return what one execution of a statement depends on, in the notation of the documentation."""
+    return {describe(each) for each in stamps(statement, dialect)}
+
+
+def reads(statement: Any, dialect: Dialect = SQLITE, **translate: str) -> set[str]:
+    """Return on whose rows one execution of a statement depends, whatever it reads of them."""
+    return {describe(each._replace(facet="")) for each in stamps(statement, dialect, **translate)}
 
 
 def pinned(table: str, key: str, *values: object) -> set[str]:

@@ -83,7 +83,7 @@ def test_a_long_in_depends_on_the_table() -> None:
         products.c.id + 0 == 5,
         func.abs(products.c.id) == 5,
         products.c.id == products.c.category_id,
-        products.c.id.is_(None),
+        products.c.id.is_not(None),
         products.c.id == select(func.max(lines.c.product_id)).scalar_subquery(),
     ],
     ids=str,

@@ -1,0 +1,43 @@
+"""What a SELECT is made of, as far as SQLAlchemy does not say so in public."""
+
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy.orm.context import _MapperEntity
+from sqlalchemy.sql.expression import Select
+
+__all__ = ["group_by", "loads_entities_only", "source_columns", "takes_some_rows"]
+
+_EXTENSIONS = ("_post_select_clause", "_pre_columns_clause", "_post_criteria_clause", "_post_body_clause")
+
+
+def takes_some_rows(select: Select[Any]) -> bool:
+    """Return whether a SELECT picks rows by what others there are: LIMIT, OFFSET, FETCH, DISTINCT ON, HAVING of one group.
+
+    Syntax extensions (2.1) may do anything.
+    """
+    clauses = (select._limit_clause, select._offset_clause, select._fetch_clause)
+    extensions = (getattr(select, name, None) for name in _EXTENSIONS)
+    whole = bool(select._having_criteria) and not select._group_by_clauses
+    return whole or bool(select._distinct_on) or any(clause is not None for clause in (*clauses, *extensions))
+
+
+def group_by(select: Select[Any]) -> Sequence[Any]:
+    """Return the expressions of GROUP BY."""
+    return select._group_by_clauses
+
+
+def source_columns(column: Any) -> Sequence[Any]:
+    """Return the expressions that a column of a subquery or an alias stands for: a label and what it labels, or one of each SELECT."""
+    return cast("Sequence[Any]", column._proxies)
+
+
+def loads_entities_only(compiled: Any) -> bool:
+    """Return whether a compiled SELECT loads whole entities and nothing besides."""
+    entities: Sequence[Any] = getattr(getattr(compiled, "compile_state", None), "_entities", ())
+    return bool(entities) and all(isinstance(entity, _MapperEntity) for entity in entities)

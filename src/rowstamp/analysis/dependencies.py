@@ -1,0 +1,217 @@
+"""What one execution of a statement depends on: what its shape leaves open, filled with parameter values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.expression import FromClause
+
+from rowstamp.analysis.collect import TableKey, table_key
+from rowstamp.analysis.reads import ReadAnalysis, RowPin, TableRead
+from rowstamp.analysis.schema import NOT_TOLD, Key, named_keys, read_names, schema_of
+from rowstamp.analysis.values import Unknown, values_of
+from rowstamp.model import Dependency
+
+__all__ = ["COLUMN_LIMIT", "STAMP_LIMIT", "RowsRead", "TableUse", "dependencies", "uses"]
+
+COLUMN_LIMIT: Final = 8
+"""Most columns of a table that a read depends on one by one; one that reads more depends on the rows as a whole."""
+
+ENTITY_COLUMN_LIMIT: Final = 32
+"""The same for entities of which some columns are ignored: those are to be gained by it."""
+
+STAMP_LIMIT: Final = 64
+"""Most stamps that a statement spends on telling columns apart; each is read with every hit."""
+
+Ignored: TypeAlias = Mapping[TableKey, frozenset[str]]
+"""For tables the columns, in lower case, that need not be fresh in entities loaded from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRead:
+    """Rows of a table that can matter to a result.
+
+    Attributes:
+        key: the key that tells them.
+        values: its canonical values.
+        columns: the columns that matter, in lower case; ``None``: all.
+    """
+
+    key: Key
+    values: tuple[bytes, ...]
+    columns: frozenset[str] | None
+
+    @property
+    def cost(self) -> int:
+        """How many stamps they take, under one name, to tell columns apart."""
+        return 2 + len(self.values) + (len(self.values) + 1) * len(self.columns or ())
+
+
+@dataclass(frozen=True, slots=True)
+class TableUse:
+    """How one execution reads a table.
+
+    Attributes:
+        table: the table, or its schema and name where only text names it.
+        rows: the rows that can matter; empty: any.
+        columns: the columns that matter, in lower case; ``None``: all.
+        why_any_row: why any row may matter; empty if not.
+        why_any_column: why all columns matter; empty if not.
+    """
+
+    table: FromClause | TableKey
+    rows: tuple[RowsRead, ...]
+    columns: frozenset[str] | None
+    why_any_row: str
+    why_any_column: str
+
+    @property
+    def cost(self) -> int:
+        """How many stamps it takes, under one name, to tell columns apart."""
+        if self.columns is None:
+            return 0
+        return sum(rows.cost for rows in self.rows) if self.rows else 1 + len(self.columns)
+
+
+def dependencies(
+    analysis: ReadAnalysis,
+    parameters: Mapping[str, Any],
+    *,
+    scope: str,
+    dialect: Dialect,
+    translate: Mapping[Any, Any] | None = None,
+    ignored: Ignored | None = None,
+) -> list[Dependency]:
+    """Return what one execution of a statement depends on.
+
+    Args:
+        analysis: what :func:`rowstamp.analysis.reads.analyse` said of its shape.
+        parameters: the value of each bound parameter, before the driver's own processing.
+        scope: the identity of the database.
+        dialect: the dialect of the engine that executes it.
+        translate: the ``schema_translate_map`` in force.
+        ignored: the columns that need not be fresh in entities.
+    """
+    found: dict[Dependency, None] = {}
+    for use in uses(analysis, parameters, dialect=dialect, translate=translate, ignored=ignored):
+        for name in _names(use.table, translate):
+            found.update((each, None) for each in _stamps(use, scope, name))
+    return list(found)
+
+
+def uses(
+    analysis: ReadAnalysis,
+    parameters: Mapping[str, Any],
+    *,
+    dialect: Dialect,
+    translate: Mapping[Any, Any] | None = None,
+    ignored: Ignored | None = None,
+) -> list[TableUse]:
+    """Return how one execution reads each of its tables. See :func:`dependencies` for the arguments."""
+    left = STAMP_LIMIT
+    found: list[TableUse] = []
+    for read in analysis.reads:
+        use = _use(read, parameters, dialect, ignored or {})
+        cost = use.cost * len(_names(use.table, translate))
+        if cost > left:
+            rows = tuple(replace(rows, columns=None) for rows in use.rows)
+            use = replace(use, rows=rows, columns=None, why_any_column="it would take too many stamps")
+        else:
+            left -= cost
+        found.append(use)
+    return found
+
+
+def _use(read: TableRead, parameters: Mapping[str, Any], dialect: Dialect, ignored: Ignored) -> TableUse:
+    stale = ignored.get(_key(read.table)) or frozenset[str]()
+    columns, why_any_column = _columns(read, stale)
+    rows: list[RowsRead] = []
+    why_any_row = read.why
+    for pin in read.pins:
+        told = _rows(pin, parameters, dialect)
+        if isinstance(told, Unknown):
+            why_any_row = told.why
+            break
+        mine = _fresh(pin.columns, pin.asked, stale)
+        rows.append(replace(told, columns=None if columns is None or mine is None else mine - _folded(told.key)))
+    if why_any_row:
+        rows.clear()
+    return TableUse(read.table, tuple(rows), columns, why_any_row, why_any_column)
+
+
+def _columns(read: TableRead, stale: frozenset[str]) -> tuple[frozenset[str] | None, str]:
+    """Return the columns that matter, or ``None`` and why all do."""
+    columns = _fresh(read.columns, read.asked, stale)
+    if columns is None:
+        return None, read.why_any_column
+    if isinstance(read.table, FromClause) and columns >= {str(column.name).lower() for column in read.table.c}:
+        return None, "every column is read"
+    limit = ENTITY_COLUMN_LIMIT if columns != read.columns else COLUMN_LIMIT
+    if len(columns) > limit:
+        return None, f"more than {limit} columns are read"
+    return columns, ""
+
+
+def _fresh(
+    columns: frozenset[str] | None, asked: frozenset[str] | None, stale: frozenset[str]
+) -> frozenset[str] | None:
+    """Return columns without those that may be stale, unless they are asked for other than to load entities."""
+    return None if columns is None or asked is None else asked | (columns - stale)
+
+
+def _rows(pin: RowPin, parameters: Mapping[str, Any], dialect: Dialect) -> RowsRead | Unknown:
+    """Return the rows of a pin by the best of its keys: that of the fewest rows, as far as one can tell."""
+    best: RowsRead | None = None
+    unknown = Unknown("")
+    for key in pin.keys:
+        values = values_of(key.columns, key.sources, parameters, dialect)
+        if isinstance(values, Unknown):
+            unknown = unknown if unknown.why else values
+        elif best is None or len(values) < _FEW <= len(best.values):
+            best = RowsRead(key.key, values, None)
+    return unknown if best is None else best
+
+
+_FEW: Final = 8
+"""A key that comes later, and so tells fewer rows apart, is taken if it has fewer values than this and the others have not."""
+
+
+def _folded(key: Key) -> frozenset[str]:
+    return frozenset(name.lower() for name in key)
+
+
+def _key(table: FromClause | TableKey) -> TableKey:
+    return table if isinstance(table, tuple) else table_key(table)
+
+
+def _names(table: FromClause | TableKey, translate: Mapping[Any, Any] | None) -> tuple[str, ...]:
+    if isinstance(table, tuple):
+        return read_names(*table)
+    return read_names(schema_of(table, translate), table_key(table)[1])
+
+
+def _stamps(use: TableUse, scope: str, name: str) -> Iterator[Dependency]:
+    """Yield the stamps of a table under one of its names."""
+    if not use.rows:
+        yield from _facets(Dependency.table(scope, name), use.columns)
+    for rows in use.rows:
+        nothing_known = Dependency.unknown_rows(scope, name)
+        yield nothing_known if rows.columns is None else nothing_known.of_membership()
+        if isinstance(use.table, FromClause) and rows.key in named_keys(use.table):
+            yield Dependency.unknown_rows(scope, name, NOT_TOLD)
+        yield from _facets(Dependency.unknown_rows(scope, name, rows.key), rows.columns)
+        for value in rows.values:
+            yield from _facets(Dependency.rows(scope, name, rows.key, value), rows.columns)
+
+
+def _facets(stamp: Dependency, columns: Iterable[str] | None) -> Iterator[Dependency]:
+    """Yield a stamp, or its membership and columns if these are all that matters."""
+    if columns is None:
+        yield stamp
+        return
+    yield stamp.of_membership()
+    for column in sorted(columns):
+        yield stamp.of_column(column)
