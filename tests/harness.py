@@ -84,8 +84,8 @@ class CacheFace:
     def detach(self, target: object) -> None:
         self.real.detach(target)
 
-    def policy(self, model: object, *, ttl: float | None = None) -> None:
-        self.real.policy(model, ttl=ttl)
+    def policy(self, model: object, *, ttl: float | None = None, ignore: Collection[str] = ()) -> None:
+        self.real.policy(model, ttl=ttl, ignore=ignore)
 
     def declare(self, name: object, **what: Any) -> None:
         self.real.declare(name, **what)

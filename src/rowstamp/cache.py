@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from rowstamp.calls import Calls
-from rowstamp.config import Config, check_near, check_secrets, check_size, check_tags, check_ttl
+from rowstamp.config import Config, check_names, check_near, check_secrets, check_size, check_tags, check_ttl
 from rowstamp.core import Core, Policy
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.events import Stats
@@ -22,7 +22,7 @@ from rowstamp.orm.declaring import declaration_of
 from rowstamp.orm.deferred import defer, listen_to_commits
 from rowstamp.orm.explain import explain
 from rowstamp.orm.session import SESSION_CACHE, listen_to_sessions
-from rowstamp.orm.targets import effects_of, engines_of, mapped_tables, sync_session
+from rowstamp.orm.targets import columns_by_table, effects_of, engines_of, mapped_tables, sync_session
 from rowstamp.query import AsyncQueryDecorator, QueryDecorator, QueryOptions
 from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import open_store
@@ -163,20 +163,25 @@ class _BaseCache:
         attachment = attachment_of(engines_of(target, asynchronous=self._asynchronous)[0][0].dialect)
         return attachment is not None and attachment in self._attachments
 
-    def policy(self, model: object, *, ttl: float | None = None) -> None:
+    def policy(self, model: object, *, ttl: float | None = None, ignore: Collection[str] = ()) -> None:
         """Cache every select that reads only tables with a policy, ``session.get`` and lazy loads included.
 
         Args:
             model: a mapped class or a table.
             ttl: how long results may be kept, in seconds; of several tables' the shortest counts.
+            ignore: attributes that may be stale, up to the time to live, in entities loaded by a cached statement: a write that
+                changes nothing else leaves its entry usable, also for the session that writes. Where a statement names such an
+                attribute itself (selected by itself, in WHERE, ON, ORDER BY, …) its changes count.
 
         Raises:
-            ConfigurationError: the model is not mapped, or the time to live is not positive.
+            ConfigurationError: the model is not mapped, the time to live is not positive, or an ignored attribute is unknown
+                or part of the primary key.
         """
         self._core.require_open()
-        policy = Policy(None if ttl is None else check_ttl(ttl))
+        seconds = None if ttl is None else check_ttl(ttl)
+        ignored = columns_by_table(model, check_names("ignore", ignore))
         for table in mapped_tables(model):
-            self._core.set_policy((table.schema, table.name), policy)
+            self._core.set_policy((table.schema, table.name), Policy(seconds, ignored.get(table, frozenset())))
 
     def declare(
         self, name: object, *, depends_on: Collection[object] | None = None, writes: Collection[object] = ()

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from rowstamp.errors import ConfigurationError
 from rowstamp.freshness import Freshness, check_freshness, strict
 
-__all__ = ["Config", "check_near", "check_secrets", "check_size", "check_tags", "check_ttl"]
+__all__ = ["Config", "check_names", "check_near", "check_secrets", "check_size", "check_tags", "check_ttl"]
 
 _SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
 SHORTEST_SECRET: Final = 16
@@ -56,15 +56,24 @@ def check_tags(tags: object) -> tuple[str, ...]:
     Raises:
         ConfigurationError: a bare string (its letters would be the tags), or something that is no collection of names.
     """
-    if isinstance(tags, str | bytes) or not isinstance(tags, Collection):
-        msg = f"tags={tags!r} is not a collection of names: write tags=[{tags!r}]"
+    return check_names("tags", tags)
+
+
+def check_names(option: str, given: object) -> tuple[str, ...]:
+    """Return what an option was given as a tuple of names without repetition.
+
+    Raises:
+        ConfigurationError: a bare string (its letters would be the names), or something that is no collection of names.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Collection):
+        msg = f"{option}={given!r} is not a collection of names: write {option}=[{given!r}]"
         raise ConfigurationError(msg)
     names: list[str] = []
-    for tag in tags:  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(tag, str) or not tag:
-            msg = f"the tag {tag!r} is not a name: tags are non-empty strings"
+    for name in given:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(name, str) or not name:
+            msg = f"{name!r} in {option} is not a name: {option} are non-empty strings"
             raise ConfigurationError(msg)
-        names.append(tag)
+        names.append(name)
     return tuple(dict.fromkeys(names))
 
 

@@ -40,9 +40,11 @@ class Policy:
 
     Attributes:
         ttl: how long their entries live, in seconds; ``None`` for the cache's own.
+        ignore: the columns, in lower case, whose changes do not end results that load them into entities.
     """
 
     ttl: float | None = None
+    ignore: frozenset[str] = frozenset()
 
 
 class _Attempt:

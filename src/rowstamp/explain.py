@@ -13,22 +13,27 @@ __all__ = ["Explanation", "TableExplanation", "describe"]
 
 @dataclass(frozen=True, slots=True)
 class TableExplanation:
-    """How a statement reads one table.
+    """How a statement reads one table, and so which writes to it end its result.
 
     Attributes:
         name: the table.
-        pins: the keys whose values restrict its rows, such as ``("id",)``; empty if any row may matter.
-        why: why it is not pinned; empty if it is.
+        pins: the keys whose values restrict its rows, such as ``("id",)`` or ``("order_id+line",)``; empty if any row may matter.
+        columns: the columns of which the result is made, besides the keys that pin its rows; ``None`` if any may matter.
+        why: why any row may matter; empty if its rows are pinned.
+        why_any_column: why any column may matter; empty if only some do.
     """
 
     name: str
     pins: tuple[str, ...]
+    columns: tuple[str, ...] | None
     why: str
+    why_any_column: str
 
     def __str__(self) -> str:
-        if self.pins:
-            return f"{self.name}: rows pinned by {', '.join(self.pins)}"
-        return f"{self.name}: whole table ({self.why})"
+        rows = f"rows pinned by {', '.join(self.pins)}" if self.pins else f"any row ({self.why})"
+        if self.columns is None:
+            return f"{self.name}: {rows}, all columns ({self.why_any_column})"
+        return f"{self.name}: {rows}, columns: {', '.join(self.columns) or 'none'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rowstamp.analysis.schema import NOT_TOLD, Key, named_keys, read_names, sche
 from rowstamp.analysis.values import Unknown, values_of
 from rowstamp.model import Dependency
 
-__all__ = ["COLUMN_LIMIT", "STAMP_LIMIT", "RowsRead", "TableUse", "dependencies", "uses"]
+__all__ = ["COLUMN_LIMIT", "STAMP_LIMIT", "Ignored", "RowsRead", "TableUse", "dependencies", "uses"]
 
 COLUMN_LIMIT: Final = 8
 """Most columns of a table that a read depends on one by one; one that reads more depends on the rows as a whole."""

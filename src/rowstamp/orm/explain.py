@@ -7,6 +7,7 @@ from typing import Any
 
 from rowstamp._sqlalchemy import StandInConnection, compile_statement, execution_context, is_user_select, merged_options
 from rowstamp.analysis.collect import table_key
+from rowstamp.analysis.dependencies import TableUse, uses
 from rowstamp.analysis.reads import ReadAnalysis, TableRead
 from rowstamp.explain import Explanation, TableExplanation
 from rowstamp.orm.attachment import Attachment
@@ -48,7 +49,7 @@ def _explanation(attachment: Attachment, execution: Execution) -> Explanation:
         asked=asked,
         reason=reason,
         key=prepared.entry.hex() if prepared else "",
-        tables=tuple(_table(read) for read in analysis.reads),
+        tables=_tables(attachment, execution, analysis),
         dependencies=prepared.dependencies if prepared else (),
         ttl=prepared.ttl if prepared else 0.0,
     )
@@ -75,11 +76,24 @@ def _not_asked(attachment: Attachment, analysis: ReadAnalysis) -> str:
     return f"nobody asked: no cached(...) on the statement, and no policy for {', '.join(without) or 'its tables'}"
 
 
-def _table(read: TableRead) -> TableExplanation:
-    pins = tuple(dict.fromkeys("+".join(pin.keys[0].key) for pin in read.pins))
-    return TableExplanation(_name(read), pins, read.why)
+def _tables(attachment: Attachment, execution: Execution, analysis: ReadAnalysis) -> tuple[TableExplanation, ...]:
+    ignored = execution.shape(attachment).ignored(attachment.core.policies)
+    translate, dialect = execution.translate, attachment.dialect
+    found = uses(analysis, execution.values, dialect=dialect, translate=translate, ignored=ignored)
+    return tuple(_table(use) for use in found)
 
 
-def _name(read: TableRead) -> str:
+def _table(use: TableUse) -> TableExplanation:
+    pins = tuple(dict.fromkeys("+".join(rows.key) for rows in use.rows))
+    columns = None if use.columns is None else tuple(sorted(_columns(use)))
+    return TableExplanation(_name(use), pins, columns, use.why_any_row, use.why_any_column)
+
+
+def _columns(use: TableUse) -> frozenset[str]:
+    pinned = [rows.columns or frozenset[str]() for rows in use.rows]
+    return frozenset[str]().union(*pinned) if pinned else use.columns or frozenset[str]()
+
+
+def _name(read: TableRead | TableUse) -> str:
     schema, name = read.table if isinstance(read.table, tuple) else table_key(read.table)
     return f"{schema}.{name}" if schema else name

@@ -143,7 +143,7 @@ def prepare(attachment: Attachment, execution: Execution) -> Prepared | Bypass |
         entry = _entry(attachment, execution, shape, option.vary)
     except UncacheableValue as exc:
         return Bypass(f"a parameter cannot be part of a key: {exc.reason}")
-    found, stamps = shape.dependencies(execution.values, execution.translate, option.tags)
+    found, stamps = shape.dependencies(execution.values, execution.translate, option.tags, shape.ignored(core.policies))
     return Prepared(entry, found, stamps, option.ttl or core.config.ttl, option.freshness)
 
 

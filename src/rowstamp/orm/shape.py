@@ -11,7 +11,7 @@ from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collations import collations_known
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.dependencies import dependencies
+from rowstamp.analysis.dependencies import Ignored, dependencies
 from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.analysis.schema import fingerprint
 from rowstamp.core import Policy
@@ -35,7 +35,7 @@ class Shape:
         dialect: the engine's dialect.
     """
 
-    __slots__ = ("_dialect", "_memo", "_namespace", "_policy", "_scope", "analysis", "fingerprint")
+    __slots__ = ("_dialect", "_ignored", "_memo", "_namespace", "_policy", "_scope", "analysis", "fingerprint")
 
     def __init__(self, analysis: ReadAnalysis, namespace: str, scope: str, dialect: Dialect) -> None:
         self.analysis = analysis
@@ -44,6 +44,7 @@ class Shape:
         self._dialect = dialect
         self._memo: dict[object, tuple[tuple[Dependency, ...], list[bytes]]] = {}
         self._policy: tuple[object, cached | None] = (None, None)
+        self._ignored: tuple[object, Ignored | None] = (None, None)
         digest = blake2b(digest_size=DIGEST_SIZE)
         for read in analysis.reads:
             if isinstance(read.table, FromClause):
@@ -72,8 +73,27 @@ class Shape:
             return None
         return cached(ttl=min((policy.ttl for policy in known if policy.ttl is not None), default=None))
 
+    def ignored(self, policies: Mapping[tuple[str | None, str], Policy]) -> Ignored | None:
+        """Return the columns that may be stale in the entities it loads, by table; ``None`` if there are none.
+
+        Args:
+            policies: as in :meth:`policy_option`.
+        """
+        if self._ignored[0] is not policies:
+            keys = (
+                read.table if isinstance(read.table, tuple) else table_key(read.table) for read in self.analysis.reads
+            )
+            found = {key: policies[key].ignore for key in keys if key in policies and policies[key].ignore}
+            self._ignored = (policies, found or None)
+            self._memo.clear()
+        return self._ignored[1]
+
     def dependencies(
-        self, values: Mapping[str, Any], translate: Mapping[Any, Any] | None, tags: tuple[str, ...]
+        self,
+        values: Mapping[str, Any],
+        translate: Mapping[Any, Any] | None,
+        tags: tuple[str, ...],
+        ignored: Ignored | None = None,
     ) -> tuple[tuple[Dependency, ...], list[bytes]]:
         """Return what one execution depends on, and the names of the stamps that stand for it.
 
@@ -81,23 +101,30 @@ class Shape:
             values: the parameters, by name, before the driver's own processing.
             translate: the ``schema_translate_map`` in force.
             tags: the tags of the entry.
+            ignored: what :meth:`ignored` returned, or ``None`` if every column has to be fresh.
         """
         if translate:
-            return self._dependencies(values, translate, tags)
-        memo_key = (collations_known(self._dialect), self.analysis.pinned_values(values), tags)
+            return self._dependencies(values, translate, tags, ignored)
+        memo_key = (collations_known(self._dialect), self.analysis.pinned_values(values), tags, ignored is None)
         try:
             known = self._memo.get(memo_key)
         except TypeError:  # a value that cannot be hashed cannot be remembered
-            return self._dependencies(values, translate, tags)
+            return self._dependencies(values, translate, tags, ignored)
         if known is None:
             if len(self._memo) >= MEMO_LIMIT:
                 self._memo.clear()
-            known = self._memo[memo_key] = self._dependencies(values, translate, tags)
+            known = self._memo[memo_key] = self._dependencies(values, translate, tags, ignored)
         return known
 
     def _dependencies(
-        self, values: Mapping[str, Any], translate: Mapping[Any, Any] | None, tags: tuple[str, ...]
+        self,
+        values: Mapping[str, Any],
+        translate: Mapping[Any, Any] | None,
+        tags: tuple[str, ...],
+        ignored: Ignored | None,
     ) -> tuple[tuple[Dependency, ...], list[bytes]]:
-        found = dependencies(self.analysis, values, scope=self._scope, dialect=self._dialect, translate=translate)
+        found = dependencies(
+            self.analysis, values, scope=self._scope, dialect=self._dialect, translate=translate, ignored=ignored
+        )
         everything = (Dependency.everything(), *found, *(Dependency.tag(tag) for tag in tags))
         return everything, stamp_names(self._namespace, everything)

@@ -20,7 +20,7 @@ from rowstamp.analysis.schema import iterate_keys, write_names
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.model import Dependency
 
-__all__ = ["effects_of", "engines_of", "mapped_tables", "sync_session"]
+__all__ = ["columns_by_table", "effects_of", "engines_of", "mapped_tables", "sync_session"]
 
 Maker = sessionmaker[Any] | async_sessionmaker[Any]
 
@@ -177,6 +177,23 @@ def _columns(target: Any, name: str) -> list[Column[Any]]:
         names = list(mapper.column_attrs.keys())
     msg = f"{name!r} is no column attribute of {target!r}: it has {', '.join(names)}"
     raise ConfigurationError(msg)
+
+
+def columns_by_table(model: object, attributes: Iterable[str]) -> dict[Table[Any], frozenset[str]]:
+    """Return the names, in lower case, of the columns behind attributes of a mapped class (or of a table), by table.
+
+    Raises:
+        ConfigurationError: an attribute is not known, or part of the primary key.
+    """
+    found: dict[Table[Any], set[str]] = {}
+    for attribute in attributes:
+        for column in _columns(model, attribute):
+            if column.primary_key:
+                msg = f"{attribute!r} is part of the primary key of {model!r}, which says what row it is: leave it out"
+                raise ConfigurationError(msg)
+            table: Any = column.table
+            found.setdefault(table, set()).add(column.name.lower())
+    return {table: frozenset(names) for table, names in found.items()}
 
 
 def _table_effects(table: Table, known: Mapping[Column[Any], object], scope: str, dialect: Dialect) -> set[Dependency]:
