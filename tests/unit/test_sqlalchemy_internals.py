@@ -90,7 +90,7 @@ def test_statement_parts_are_where_they_are_looked_for() -> None:
     """WHERE, options, execution options and locks are read from the statement."""
     statement = select(parent).where(parent.c.id == 1, parent.c.name == "a").options(cached()).with_for_update()
     statement = statement.execution_options(answer=42)
-    assert len(internals.where_criteria(statement)) == 2
+    assert len(selects.where_criteria(statement)) == 2
     assert [type(option) for option in internals.with_options(statement)] == [cached]
     assert internals.statement_execution_options(statement)["answer"] == 42
     assert internals.locks_rows(statement)

@@ -23,7 +23,7 @@ from sqlalchemy.orm.mapper import _all_registries
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql import coercions, roles
 from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.sql.expression import FromClause, Join, Select
+from sqlalchemy.sql.expression import FromClause, Join
 from sqlalchemy.types import TypeEngine
 
 T = TypeVar("T")
@@ -39,11 +39,6 @@ def await_in_greenlet(awaitable: Awaitable[T]) -> T:
 
 
 # -------------------------------------------------------------------------------------------------- statements
-
-
-def where_criteria(select: Select[Any]) -> Sequence[Any]:
-    """Return the conditions of WHERE, joined by AND."""
-    return select._where_criteria
 
 
 def locks_rows(statement: Any) -> bool:
@@ -174,19 +169,6 @@ def is_user_select(statement: Any) -> bool:
     if not hasattr(statement, "_compile_w_cache"):
         return False  # a sequence or another default, which connections execute too
     return not (getattr(statement, "is_dml", False) or getattr(statement, "is_ddl", False))
-
-
-class ObservesSelects:
-    """Mixed into a statement compiler, is told of each SELECT as it is rendered: Core form, FROM after correlation."""
-
-    def observe_select(self, select: Select[Any], froms: Sequence[FromClause]) -> None:
-        """Called once for each rendered SELECT body."""
-
-    def _compose_select_body(
-        self, text: Any, select: Any, compile_state: Any, inner_columns: Any, froms: Any, *rest: Any
-    ) -> Any:
-        self.observe_select(select, froms)
-        return super()._compose_select_body(text, select, compile_state, inner_columns, froms, *rest)  # type: ignore[misc]
 
 
 # -------------------------------------------------------------------------------------------------- execution

@@ -9,9 +9,15 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from sqlalchemy.orm.context import _MapperEntity
-from sqlalchemy.sql.expression import Select
+from sqlalchemy.sql.expression import FromClause, Select
 
-__all__ = ["group_by", "loads_entities_only", "source_columns", "takes_some_rows"]
+__all__ = ["ObservesSelects", "group_by", "loads_entities_only", "source_columns", "takes_some_rows", "where_criteria"]
+
+
+def where_criteria(select: Select[Any]) -> Sequence[Any]:
+    """Return the conditions of WHERE, joined by AND."""
+    return select._where_criteria
+
 
 _EXTENSIONS = ("_post_select_clause", "_pre_columns_clause", "_post_criteria_clause", "_post_body_clause")
 
@@ -41,3 +47,16 @@ def loads_entities_only(compiled: Any) -> bool:
     """Return whether a compiled SELECT loads whole entities and nothing besides."""
     entities: Sequence[Any] = getattr(getattr(compiled, "compile_state", None), "_entities", ())
     return bool(entities) and all(isinstance(entity, _MapperEntity) for entity in entities)
+
+
+class ObservesSelects:
+    """Mixed into a statement compiler, is told of each SELECT as it is rendered: Core form, FROM after correlation."""
+
+    def observe_select(self, select: Select[Any], froms: Sequence[FromClause]) -> None:
+        """Called once for each rendered SELECT body."""
+
+    def _compose_select_body(
+        self, text: Any, select: Any, compile_state: Any, inner_columns: Any, froms: Any, *rest: Any
+    ) -> Any:
+        self.observe_select(select, froms)
+        return super()._compose_select_body(text, select, compile_state, inner_columns, froms, *rest)  # type: ignore[misc]

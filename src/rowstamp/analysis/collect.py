@@ -18,8 +18,8 @@ from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.functions import next_value
 
-from rowstamp._sqlalchemy import ObservesSelects, is_custom_construct, locks_rows, tables_below
-from rowstamp._sqlalchemy.selects import loads_entities_only
+from rowstamp._sqlalchemy import is_custom_construct, locks_rows, tables_below
+from rowstamp._sqlalchemy.selects import ObservesSelects, loads_entities_only
 from rowstamp.analysis.bodies import Body, Occurrence, occurrences
 from rowstamp.analysis.columns import ColumnsRead
 

@@ -24,7 +24,7 @@ from sqlalchemy import Table
 from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.selectable import FromGrouping, Join
 
-from rowstamp._sqlalchemy import where_criteria
+from rowstamp._sqlalchemy.selects import where_criteria
 from rowstamp.analysis.conditions import (
     ALTERNATIVE_LIMIT,
     Alternatives,
