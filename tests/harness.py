@@ -191,6 +191,15 @@ class Node:
             assert self.env.truth(statement) == rows, "the scenario changes the result"
             assert [self.rows(statement), self.rows(statement)] == [rows, rows]
 
+    @contextmanager
+    def unconcerned(self, *statements: Any) -> Generator[None]:
+        """Inside the block nothing is written on which these results depend: afterwards they are served as before."""
+        before = [self.warm(statement) for statement in statements]
+        yield
+        for statement, rows in zip(statements, before, strict=True):
+            assert self.env.truth(statement) == rows, "the scenario changes the result"
+            assert self.served(statement), "the result was made unusable without need"
+
 
 class Env(Node):
     """A database of its own for one scenario, a cache, and what else a scenario needs."""
