@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.servers.mariadb",
     "tests.servers.postgres",
     "tests.servers.redis",
+    "tests.servers.cluster",  # after the plugin that it imports
     "tests.servers.valkey",
 ]

@@ -25,7 +25,7 @@ from rowstamp.orm.session import SESSION_CACHE, listen_to_sessions
 from rowstamp.orm.targets import columns_by_table, effects_of, engines_of, mapped_tables, sync_session
 from rowstamp.query import AsyncQueryDecorator, QueryDecorator, QueryOptions
 from rowstamp.store import AsyncStore, Store
-from rowstamp.stores import open_store
+from rowstamp.stores import RedisClient, open_store, store_of_client
 
 __all__ = ["AsyncCache", "Cache"]
 
@@ -37,7 +37,7 @@ class _BaseCache:
 
     def __init__(
         self,
-        store: str | Store | AsyncStore = "memory://",
+        store: str | Store | AsyncStore | RedisClient = "memory://",
         *,
         namespace: str = "rowstamp",
         ttl: float = 300,
@@ -60,13 +60,18 @@ class _BaseCache:
             compress=None if compress is None else check_size(compress, "compress"),
             secrets=check_secrets(secret),
         )
-        opened = open_store(store, asynchronous=self._asynchronous) if isinstance(store, str) else store
+        opened = self._open(store, hold_ttl)
         self._require_store(opened)
-        self._owns_store = isinstance(store, str)
+        self._owns_store = opened is not store
         self._core = Core(config, opened)
         self._calls = Calls(self._core)
         self._attachments: list[Attachment] = []
         self._makers: list[Any] = []
+
+    def _open(self, store: object, hold_ttl: float) -> Any:
+        if isinstance(store, str):
+            return open_store(store, asynchronous=self._asynchronous, hold_ttl=hold_ttl)
+        return store_of_client(store, asynchronous=self._asynchronous, hold_ttl=hold_ttl) or store
 
     def _require_store(self, store: object) -> None:
         if isinstance(store, Store):
@@ -290,7 +295,8 @@ class Cache(_BaseCache, KeyValues):
     """A cache of query results for ``Session`` and ``Connection``.
 
     Args:
-        store: the URL of a store, or a store. ``memory://`` keeps entries in this process.
+        store: the URL of a store, a store, or a ready client of redis-py, whose server is then used on connections of the
+            cache's own. ``memory://`` keeps entries in this process.
         namespace: separates this application's keys from others' in the same store.
         ttl: how long entries live unless their query says otherwise, in seconds.
         hold_ttl: when the holds of a writer that died in the middle of its commit end, in seconds.

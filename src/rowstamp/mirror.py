@@ -112,6 +112,7 @@ class Mirror:
         self._fetches: set[Fetch] = set()
         self._epoch: bytes | None = None
         self._epoch_is_known = False
+        self._epoch_feed: Feed | None = None
         self._tightest = inf
         self._asked_at = -inf
 
@@ -183,18 +184,22 @@ class Mirror:
             self._fetches.add(fetch)
         return fetch
 
-    def end(self, fetch: Fetch, epoch: bytes | None = None, found: Iterable[Fetched] = ()) -> None:
+    def end(
+        self, fetch: Fetch, epoch: bytes | None = None, found: Sequence[Fetched] = (), *, by: bytes | None = None
+    ) -> None:
         """Keep what a read has found, except what may have changed since it was sent.
 
         Args:
             fetch: the mark that was left for it.
             epoch: the epoch under which its tokens were given; ``None`` if there is no telling.
             found: the states that it has found.
+            by: the identity of the server that has the epoch, if that is another than the first state's.
         """
         with self._lock:
             self._fetches.discard(fetch)
-            if fetch.void or epoch is None:
+            if fetch.void or epoch is None or not found:
                 return
+            self._epoch_feed = fetch.feeds.get(found[0].identity if by is None else by)
             if epoch != self._epoch:
                 self._epoch, self._tokens = epoch, {}
             self._epoch_is_known = True
@@ -221,7 +226,7 @@ class Mirror:
         self._tightest = min(self._tightest, bound)
         # In this order: see rule 3.
         fresh = [feed for feed in self._feeds.values() if now - feed.proven_at <= bound]
-        if not (fresh and self._epoch_is_known):
+        if not (self._epoch_feed in fresh and self._epoch_is_known):
             return None
         tokens = self._tokens
         found: dict[bytes, StampState] = {}

@@ -10,8 +10,9 @@ hold has its own expiry by the store's clock (monotonic where there is a choice)
 stamp is *missing*, so that whatever was stored under its old token stays unusable. A store may lose an unheld stamp at any time (missing
 means miss and mint). **It must not lose a held one before its expiry**, neither by eviction nor by a time to live.
 
-Every operation is atomic per stamp. ``read`` need not be atomic over all that it asks for, provided that each
-stamp's state is one it had between the call and the return *and* the entry is no newer than the stamps (an entry read first, or together).
+Every operation is atomic per stamp. ``read`` need not be atomic over all that it asks for, provided that the entry and each
+stamp's state are what they were at some moment between the call and the return, in whatever order: an entry whose tokens all
+still stood at such moments was current at the beginning of the read, or was loaded after it (``tests/model/test_read_order.py``).
 
 The executable form of this text is :class:`rowstamp.testing.StoreSuite`.
 """

@@ -18,6 +18,7 @@ class Proxy:
         refusing: whether new connections are closed at once.
         cut_after: after so many more bytes of replies everything is cut, once.
         delay: how long each piece of a reply is held back, in seconds.
+        meeting: where the next request waits for those of other proxies, once.
     """
 
     def __init__(self, port: int) -> None:
@@ -35,6 +36,7 @@ class Proxy:
         self.refusing = False
         self.cut_after: int | None = None
         self.delay = 0.0
+        self.meeting: threading.Barrier | None = None
 
     def url(self, **options: object) -> str:
         query = "&".join(f"{name}={value}" for name, value in options.items())
@@ -98,9 +100,12 @@ class Proxy:
             self._start(self._pump, server, client, turn, False)
 
     def _pump(self, source: socket.socket, target: socket.socket, turn: _Turn, asking: bool) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, threading.BrokenBarrierError):
             while data := source.recv(65536):
                 self._flowing.wait()
+                if asking and self.meeting is not None:
+                    meeting, self.meeting = self.meeting, None
+                    meeting.wait(10)
                 self._count(turn, asking)
                 if not asking:
                     if self.delay:

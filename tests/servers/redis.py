@@ -1,6 +1,6 @@
 """Redis 7 or newer, where the machine has it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 import redis
@@ -15,9 +15,9 @@ class RedisServer(ValkeyServer):
     name = "redis"
 
 
-def make_redis_server() -> RedisServer:
+def make_redis_server(options: Mapping[str, str] | None = None) -> RedisServer:
     """Return a server that is not started yet, or skip the test."""
-    return RedisServer(find_program("redis-server", remedy="apt-get install redis-server"))
+    return RedisServer(find_program("redis-server", remedy="apt-get install redis-server"), options)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
 
+import pytest
 import redis
 
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore
 from rowstamp.stores.redis import commands as ops
-from rowstamp.stores.redis.address import Address, address_of_client
+from rowstamp.stores.redis.address import Address
+from rowstamp.stores.redis.clients import address_of_client
+from rowstamp.stores.redis.cluster import ClusterAddress
 from rowstamp.stores.redis.sentinel import SentinelAddress
-from rowstamp.testing import FakeClock
+from rowstamp.testing import FakeClock, StoreSuite
+
+AnyAddress: TypeAlias = Address | SentinelAddress | ClusterAddress
 
 # A server's clock cannot be set, but all that it is for is how far away each end is. So time passes by moving every end
 # nearer: those of the keys, and those of the holds within.
@@ -38,32 +44,42 @@ end
 
 
 class Timed:
-    """Lets the server's time follow a clock."""
+    """Lets the time of servers follow a clock."""
 
-    def __init__(self, url: str, clock: FakeClock) -> None:
-        self.client = redis.Redis.from_url(url)
+    def __init__(self, urls: Sequence[str], clock: FakeClock) -> None:
+        self.clients = [redis.Redis.from_url(url) for url in urls]
         self.clock = clock
         self.seen = clock.now
+        for client in self.clients:
+            client.flushall()
 
     def follow(self) -> None:
         past, self.seen = self.clock.now - self.seen, self.clock.now
         if past:
-            self.client.eval(_PASS, 0, str(round(past * 1000)))
+            for client in self.clients:
+                client.eval(_PASS, 0, str(round(past * 1000)))
 
     def close(self) -> None:
-        self.client.close()
+        for client in self.clients:
+            client.close()
+
+
+PATIENT = {"timeout_ms": 20_000, "connect_timeout_ms": 20_000}
 
 
 def address_of(url: str, **options: Any) -> Address:
-    client = redis.Redis.from_url(url)
-    return address_of_client(client, **{"timeout_ms": 20_000, "connect_timeout_ms": 20_000, **options})
+    with redis.Redis.from_url(url) as client:
+        address = address_of_client(client, **{**PATIENT, **options})
+    assert isinstance(address, Address)
+    return address
 
 
 class TimedRedisStore(RedisStore):
-    def __init__(self, url: str, clock: FakeClock, address: Address | SentinelAddress | None = None) -> None:
-        super().__init__(address or address_of(url))
-        self._time = Timed(url, clock)
-        self._time.client.flushall()
+    """Empties its servers and moves their time."""
+
+    def __init__(self, urls: Sequence[str], clock: FakeClock, address: AnyAddress | None = None) -> None:
+        super().__init__(address or address_of(urls[0]), hold_ttl=0)
+        self._time = Timed(urls, clock)
 
     def _call(self, call: ops.Call) -> Any:
         self._time.follow()
@@ -75,10 +91,11 @@ class TimedRedisStore(RedisStore):
 
 
 class TimedAsyncRedisStore(AsyncRedisStore):
-    def __init__(self, url: str, clock: FakeClock, address: Address | SentinelAddress | None = None) -> None:
-        super().__init__(address or address_of(url))
-        self._time = Timed(url, clock)
-        self._time.client.flushall()
+    """The same, awaited."""
+
+    def __init__(self, urls: Sequence[str], clock: FakeClock, address: AnyAddress | None = None) -> None:
+        super().__init__(address or address_of(urls[0]), hold_ttl=0)
+        self._time = Timed(urls, clock)
 
     def _call(self, call: ops.Call) -> Any:
         self._time.follow()
@@ -87,3 +104,32 @@ class TimedAsyncRedisStore(AsyncRedisStore):
     async def aclose(self) -> None:
         await super().aclose()
         self._time.close()
+
+
+class RedisSuite(StoreSuite):
+    """The contract on Redis and Valkey; fixtures of subclasses set `urls`.
+
+    A second of the suite is a minute of the servers, which costs nothing where time is moved, and takes nothing from the suite
+    however slow the machine is: with seconds for seconds a life of 1.5 s may end while a clock stands at 1 s.
+    """
+
+    unit = 60.0
+    sequences = 25
+    urls: Sequence[str]
+    address: AnyAddress | None = None
+
+    @pytest.fixture(autouse=True)
+    def _long_lives(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing but what the suite ends may end in the suite's hours."""
+        for name in ("STAMP_SECONDS", "UNREAD_SECONDS", "EPOCH_SECONDS"):
+            monkeypatch.setattr(ops, name, 10**8)
+
+    def make_store(self, clock: FakeClock) -> TimedRedisStore | TimedAsyncRedisStore:
+        return TimedRedisStore(self.urls, clock, self.address)
+
+
+class AsyncRedisSuite(RedisSuite):
+    """The same, awaited."""
+
+    def make_store(self, clock: FakeClock) -> TimedAsyncRedisStore:
+        return TimedAsyncRedisStore(self.urls, clock, self.address)

@@ -6,34 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from rowstamp.testing import FakeClock, StoreSuite
 from rowstamp.testing.servers import ValkeyServer
 from tests.servers.redis import RedisServer
-from tests.store.redis_support import TimedAsyncRedisStore, TimedRedisStore
+from tests.store.redis_support import AsyncRedisSuite, RedisSuite
 
 
-class _Suite(StoreSuite):
-    url: str
-
-    def make_store(self, clock: FakeClock) -> TimedRedisStore | TimedAsyncRedisStore:
-        return TimedRedisStore(self.url, clock)
-
-
-class _AsyncSuite(_Suite):
-    def make_store(self, clock: FakeClock) -> TimedAsyncRedisStore:
-        return TimedAsyncRedisStore(self.url, clock)
-
-
-class _OnValkey(StoreSuite):
+class _OnValkey(RedisSuite):
     @pytest.fixture(autouse=True)
     def _server(self, valkey_server: ValkeyServer) -> None:
-        self.url = valkey_server.url()
+        self.urls = [valkey_server.url()]
 
 
-class _OnRedis(StoreSuite):
+class _OnRedis(RedisSuite):
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: RedisServer) -> None:
-        self.url = redis_server.url()
+        self.urls = [redis_server.url()]
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +30,27 @@ def volatile_server() -> Iterator[ValkeyServer]:
         yield server
 
 
-class _OnVolatile(StoreSuite):
+class _OnVolatile(RedisSuite):
     @pytest.fixture(autouse=True)
     def _server(self, volatile_server: ValkeyServer) -> None:
-        self.url = volatile_server.url()
+        self.urls = [volatile_server.url()]
 
 
-class TestRedisStoreOnValkey(_OnValkey, _Suite):
+class TestRedisStoreOnValkey(_OnValkey):
     pass
 
 
-class TestRedisStoreOnRedis(_OnRedis, _Suite):
+class TestRedisStoreOnRedis(_OnRedis):
     pass
 
 
-class TestRedisStoreUnderVolatilePolicies(_OnVolatile, _Suite):
+class TestRedisStoreUnderVolatilePolicies(_OnVolatile):
     pass
 
 
-class TestAsyncRedisStoreOnValkey(_OnValkey, _AsyncSuite):
+class TestAsyncRedisStoreOnValkey(_OnValkey, AsyncRedisSuite):
     pass
 
 
-class TestAsyncRedisStoreOnRedis(_OnRedis, _AsyncSuite):
+class TestAsyncRedisStoreOnRedis(_OnRedis, AsyncRedisSuite):
     pass

@@ -31,6 +31,7 @@ from rowstamp.testing.servers import ValkeyServer
 from rowstamp.testing.store_harness import digest, drive
 from tests.faults.proxy import Proxy
 from tests.servers.redis import RedisServer
+from tests.servers.valkey import settled
 from tests.store.redis_support import address_of
 from tests.store.test_redis_server import until
 
@@ -92,7 +93,7 @@ def url(request: pytest.FixtureRequest) -> str:
     server: ValkeyServer | RedisServer = request.getfixturevalue(f"{request.param}_server")
     with redis.Redis.from_url(server.url()) as client:
         client.flushall()
-    return server.url()
+    return settled(server.url())
 
 
 @pytest.fixture(params=[RedisStore, AsyncRedisStore], ids=["blocking", "awaited"])
@@ -101,7 +102,7 @@ def process_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Proce
 
     def make(url: str) -> Process:
         def process() -> Generator[Process, None, None]:
-            followed: RedisStore | AsyncRedisStore = request.param(address_of(url))
+            followed: RedisStore | AsyncRedisStore = request.param(address_of(url), hold_ttl=0)
             with drive(followed, check=False) as store:
                 yield Process(store, followed)
 
@@ -275,7 +276,7 @@ FORKING = """
 import os, sys
 from tests.store.redis_support import address_of
 from tests.store.test_redis_bounded import Process, RedisStore
-store = RedisStore(address_of(sys.argv[1]))
+store = RedisStore(address_of(sys.argv[1]), hold_ttl=0)
 process = Process(store, store)
 process.warm()
 locked = store.follow()._lock

@@ -12,10 +12,9 @@ from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.stores import open_store
 from rowstamp.stores.redis import RedisStore
 from rowstamp.stores.redis.sentinel import SentinelAddress
-from rowstamp.testing import FakeClock, StoreSuite
 from rowstamp.testing.store_harness import digest
 from tests.faults.shop import HOLDS_MAY_BE_LOST, AsyncShop, shop, under_load
-from tests.store.redis_support import TimedAsyncRedisStore, TimedRedisStore
+from tests.store.redis_support import AsyncRedisSuite, RedisSuite
 from tests.store.redis_topology import SERVICE, Watched, ask, until, watched
 
 pytestmark = pytest.mark.once
@@ -37,21 +36,21 @@ def disturbed() -> Iterator[Watched]:
         yield found
 
 
-class TestRedisStoreBehindSentinel(StoreSuite):
+class _BehindSentinel(RedisSuite):
     @pytest.fixture(autouse=True)
     def _server(self, quiet: Watched) -> None:
-        self.url = quiet.primary().url()
+        self.urls = [quiet.primary().url()]
         self.address = SentinelAddress.of_url(
             urlsplit(quiet.url), {"timeout_ms": "20000", "connect_timeout_ms": "20000"}
         )
 
-    def make_store(self, clock: FakeClock) -> TimedRedisStore | TimedAsyncRedisStore:
-        return TimedRedisStore(self.url, clock, self.address)
+
+class TestRedisStoreBehindSentinel(_BehindSentinel):
+    pass
 
 
-class TestAsyncRedisStoreBehindSentinel(TestRedisStoreBehindSentinel):
-    def make_store(self, clock: FakeClock) -> TimedAsyncRedisStore:
-        return TimedAsyncRedisStore(self.url, clock, self.address)
+class TestAsyncRedisStoreBehindSentinel(_BehindSentinel, AsyncRedisSuite):
+    pass
 
 
 def killed(servers: Watched) -> None:

@@ -18,7 +18,7 @@ from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import commit, fill, lookup
 from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import open_store
-from rowstamp.stores.redis import AsyncRedisStore, RedisStore
+from rowstamp.stores.redis import AsyncRedisStore, RedisStore, trip
 from rowstamp.stores.redis import commands as ops
 from rowstamp.testing.servers import ValkeyServer, free_port
 from rowstamp.testing.store_harness import HELD, MISSING, digest, run_flow, token
@@ -48,7 +48,7 @@ def proxy(client: redis.Redis, valkey_server: ValkeyServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def store(client: redis.Redis, valkey_server: ValkeyServer) -> Iterator[RedisStore]:
-    store = RedisStore(address_of(valkey_server.url()))
+    store = RedisStore(address_of(valkey_server.url()), hold_ttl=0)
     yield store
     store.check()
     store.close()
@@ -67,6 +67,11 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.01)
+
+
+def is_resting(store: RedisStore) -> bool:
+    """Whether a breaker is open."""
+    return any(lines.health.breaker.is_open for lines in store._lines.values())
 
 
 def trips_of(proxy: Proxy, operation: Callable[[], object]) -> int:
@@ -89,7 +94,7 @@ def hits(store: Store, stamps: Sequence[bytes] = (A,)) -> bool:
 
 
 def test_every_operation_is_one_round_trip(proxy: Proxy) -> None:
-    store = RedisStore(address_of(proxy.url()))
+    store = RedisStore(address_of(proxy.url()), hold_ttl=0)
     filled(store, [A, B, C])
     stamps = [A, B, C]
     tokens = {stamp: fresh_token() for stamp in stamps}
@@ -117,15 +122,15 @@ def test_every_operation_is_one_round_trip(proxy: Proxy) -> None:
 def test_the_identity_is_checked_again_within_the_same_round_trip(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ops, "RECHECK_SECONDS", -1)
-    store = RedisStore(address_of(proxy.url()))
+    monkeypatch.setattr(trip, "RECHECK_SECONDS", -1)
+    store = RedisStore(address_of(proxy.url()), hold_ttl=0)
     filled(store)
     assert trips_of(proxy, lambda: hits(store)) == 1
     store.close()
 
 
 async def test_what_the_tasks_of_one_tick_ask_for_is_one_round_trip(proxy: Proxy) -> None:
-    store = AsyncRedisStore(address_of(proxy.url()))
+    store = AsyncRedisStore(address_of(proxy.url()), hold_ttl=0)
     await store.mint({A: digest("a1")})
     await asyncio.gather(*(store.put(digest(f"entry {number}"), b"%d" % number, 10) for number in range(100)))
     before = proxy.trips
@@ -137,7 +142,7 @@ async def test_what_the_tasks_of_one_tick_ask_for_is_one_round_trip(proxy: Proxy
 
 
 async def test_writes_of_one_tick_are_one_round_trip_too(proxy: Proxy) -> None:
-    store = AsyncRedisStore(address_of(proxy.url()))
+    store = AsyncRedisStore(address_of(proxy.url()), hold_ttl=0)
     await store.read(E, [])
     before = proxy.trips
     await asyncio.gather(
@@ -150,7 +155,7 @@ async def test_writes_of_one_tick_are_one_round_trip_too(proxy: Proxy) -> None:
 
 
 async def test_a_key_that_several_tasks_want_is_asked_for_once(client: redis.Redis, proxy: Proxy) -> None:
-    store = AsyncRedisStore(address_of(proxy.url()))
+    store = AsyncRedisStore(address_of(proxy.url()), hold_ttl=0)
     await store.read(E, [])
     client.config_resetstat()
     await asyncio.gather(*(store.read(E, [A, B]) for _ in range(50)))
@@ -160,7 +165,7 @@ async def test_a_key_that_several_tasks_want_is_asked_for_once(client: redis.Red
 
 
 async def test_a_task_that_stops_waiting_takes_nothing_from_the_others(proxy: Proxy) -> None:
-    store = AsyncRedisStore(address_of(proxy.url()))
+    store = AsyncRedisStore(address_of(proxy.url()), hold_ttl=0)
     await store.mint({A: digest("a1")})
     impatient = asyncio.ensure_future(store.read(E, [A]))
     patient = asyncio.ensure_future(store.read(E, [A]))
@@ -172,15 +177,15 @@ async def test_a_task_that_stops_waiting_takes_nothing_from_the_others(proxy: Pr
 
 
 def test_one_store_serves_several_event_loops(client: redis.Redis, valkey_server: ValkeyServer) -> None:
-    store = AsyncRedisStore(address_of(valkey_server.url()))
+    store = AsyncRedisStore(address_of(valkey_server.url()), hold_ttl=0)
 
     async def use() -> StoreSnapshot:
         try:
             return await store.read(E, [A])
         finally:
             lane = store._lanes.pop(asyncio.get_running_loop())
-            for line in lane.idle:
-                await line.connection.disconnect()
+            for node in [*lane.idle]:
+                await lane.drop(node)
 
     assert [asyncio.run(use()) for _ in range(2)] == [StoreSnapshot(None, (MISSING,))] * 2
 
@@ -191,7 +196,7 @@ def test_one_store_serves_several_event_loops(client: redis.Redis, valkey_server
 def test_after_a_restart_with_the_old_data_nothing_is_valid() -> None:
     """The data of before, restored from a snapshot: the tokens in it may be older than the last commit."""
     with ValkeyServer() as private:
-        store = RedisStore(address_of(private.url()))
+        store = RedisStore(address_of(private.url()), hold_ttl=0)
         filled(store)
         assert hits(store)
         with redis.Redis.from_url(private.url()) as client:
@@ -212,15 +217,15 @@ def test_after_a_demotion_and_promotion_nothing_is_valid(
     private: ValkeyServer, client: redis.Redis, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection outlives both, the data too; the replication id does not."""
-    monkeypatch.setattr(ops, "RECHECK_SECONDS", -1)
-    store = RedisStore(address_of(private.url()))
+    monkeypatch.setattr(trip, "RECHECK_SECONDS", -1)
+    store = RedisStore(address_of(private.url()), hold_ttl=0)
     filled(store)
     with redis.Redis.from_url(private.url()) as other:
         other.replicaof("127.0.0.1", valkey_server.port)
         with pytest.raises(StoreError, match="is a slave"):
             store.read(E, [A])
         other.replicaof("NO", "ONE")
-    until(lambda: not store.health.breaker.is_open)
+    until(lambda: not is_resting(store))
     assert not hits(store)
     store.close()
 
@@ -228,8 +233,8 @@ def test_after_a_demotion_and_promotion_nothing_is_valid(
 def test_a_replica_is_not_used(private: ValkeyServer, client: redis.Redis, valkey_server: ValkeyServer) -> None:
     with redis.Redis.from_url(private.url()) as other:
         other.replicaof("127.0.0.1", valkey_server.port)
-    store = RedisStore(address_of(private.url()))
-    with pytest.raises(StoreError, match="it is a replica: connect to the primary"):
+    store = RedisStore(address_of(private.url()), hold_ttl=0)
+    with pytest.raises(StoreError, match="may lag behind: connect to the primary"):
         store.read(E, [A])
     store.close()
 
@@ -237,13 +242,13 @@ def test_a_replica_is_not_used(private: ValkeyServer, client: redis.Redis, valke
 def test_a_write_on_a_server_that_was_demoted_fails_and_closes_the_connection(
     private: ValkeyServer, client: redis.Redis, valkey_server: ValkeyServer
 ) -> None:
-    store = RedisStore(address_of(private.url()))
+    store = RedisStore(address_of(private.url()), hold_ttl=0)
     store.read(E, [A])
     with redis.Redis.from_url(private.url()) as other:
         other.replicaof("127.0.0.1", valkey_server.port)
     with pytest.raises(StoreError, match=r"refused|may lag behind|demoted"):
         store.hold([A], ANN, 10)
-    assert not store._idle
+    assert not any(lines.idle for lines in store._lines.values())
     store.close()
 
 
@@ -304,7 +309,7 @@ def test_a_lost_epoch_is_a_miss_and_another_one_is_made(client: redis.Redis, sto
 
 
 def test_an_epoch_that_another_client_has_made_is_adopted(client: redis.Redis, valkey_server: ValkeyServer) -> None:
-    one, other = (RedisStore(address_of(valkey_server.url())) for _ in range(2))
+    one, other = (RedisStore(address_of(valkey_server.url()), hold_ttl=0) for _ in range(2))
     filled(one)
     assert hits(other)
     other.clear()
@@ -318,7 +323,7 @@ def test_an_epoch_that_another_client_has_made_is_adopted(client: redis.Redis, v
 def test_stores_of_two_prefixes_share_a_server_and_nothing_else(
     client: redis.Redis, valkey_server: ValkeyServer
 ) -> None:
-    one, other = (RedisStore(address_of(valkey_server.url(), prefix=prefix)) for prefix in ("one", "other"))
+    one, other = (RedisStore(address_of(valkey_server.url(), prefix=prefix), hold_ttl=0) for prefix in ("one", "other"))
     filled(one)
     assert not hits(other)
     other.clear()
@@ -352,13 +357,13 @@ def test_a_full_server_fails_fills_and_nothing_else(client: redis.Redis, store: 
     assert store.read(E, [A, B]).stamps == (token("a2"), token("b2"))
     store.touch({A: digest("a3")})
     assert not hits(store)
-    assert not store.health.breaker.is_open
+    assert not is_resting(store)
 
 
 @pytest.mark.parametrize("policy", ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"])
 def test_no_held_stamp_is_evicted_under_a_volatile_policy(policy: str) -> None:
     with ValkeyServer(options={"maxmemory-policy": policy}) as private:
-        store = RedisStore(address_of(private.url()))
+        store = RedisStore(address_of(private.url()), hold_ttl=0)
         held = [digest(f"held {number}") for number in range(50)]
         store.mint({stamp: fresh_token() for stamp in held})
         store.hold(held, ANN, 100)
@@ -405,7 +410,7 @@ MINIMAL = "~rs:* -@all +mget +get +set +getex +unlink +evalsha +eval +script|loa
 
 
 def test_the_commands_of_the_docs_are_all_it_needs(client: redis.Redis) -> None:
-    store = open_store(with_acl(client, *MINIMAL.split()))
+    store = open_store(with_acl(client, *MINIMAL.split()), hold_ttl=0)
     filled(store)
     assert hits(store)
     store.hold([A], ANN, 10)
@@ -440,7 +445,8 @@ def test_a_password_that_is_changed_later_is_logged_once(client: redis.Redis, ca
     store = open_store(with_acl(client, "~*", "+@all"))
     assert isinstance(store, RedisStore)
     acl(client, "SETUSER", "limited", "resetpass")
-    store._drop_idle()
+    for lines in store._lines.values():
+        lines.drop()
     with caplog.at_level(logging.ERROR, "rowstamp"):
         for _ in range(3):
             with pytest.raises(StoreError, match="does not accept this user and password"):
@@ -453,18 +459,25 @@ def test_a_password_that_is_changed_later_is_logged_once(client: redis.Redis, ca
 def test_too_many_clients_is_an_outage(private: ValkeyServer) -> None:
     with redis.Redis.from_url(private.url()) as other:
         other.config_set("maxclients", 1)
-        store = RedisStore(address_of(private.url()))
+        store = RedisStore(address_of(private.url()), hold_ttl=0)
         with pytest.raises(StoreError, match="max number of clients"):
             store.read(E, [A])
         store.close()
 
 
-def test_a_cluster_is_told_apart(client: redis.Redis) -> None:
+def test_a_cluster_is_told_apart() -> None:
     with ValkeyServer(options={"cluster-enabled": "yes", "cluster-port": str(free_port())}) as server:
-        store = RedisStore(address_of(server.url()))
-        with pytest.raises(StoreError, match="cluster does not serve all of its slots"):
+        with pytest.raises(ConfigurationError, match=r"is a node of a cluster: write redis\+cluster://"):
+            open_store(server.url())
+        store = open_store(server.url().replace("redis", "redis+cluster"))
+        with pytest.raises(StoreError, match="the cluster does not serve all of its slots"):
             store.read(E, [A])
         store.close()
+
+
+def test_a_server_on_its_own_is_told_apart(valkey_server: ValkeyServer) -> None:
+    with pytest.raises(ConfigurationError, match="is on its own: write redis://"):
+        open_store(valkey_server.url().replace("redis", "redis+cluster"))
 
 
 def test_a_value_that_is_none_of_ours_is_a_server_error_and_not_a_crash(client: redis.Redis, store: RedisStore) -> None:
@@ -485,7 +498,7 @@ def test_a_url_opens_a_store(client: redis.Redis, valkey_server: ValkeyServer, s
     assert isinstance(store, AsyncRedisStore if asynchronous else RedisStore)
     assert isinstance(store, AsyncStore if asynchronous else Store)
     assert repr(store) == f"<{type(store).__name__} 127.0.0.1:{valkey_server.port}>"
-    address = store._address
+    address = store._plan.address
     assert (address.prefix, address.timeout_ms, address.connect_timeout_ms) == ("shop", 100, 200)
 
 
@@ -542,19 +555,19 @@ async def test_a_ready_client_says_where_the_server_is(client: redis.Redis, valk
 
 @pytest.mark.parametrize("what", [None, "redis://h", object()])
 def test_what_is_no_client_is_named(what: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"is no redis.Redis or redis.asyncio.Redis"):
+    with pytest.raises(ConfigurationError, match=r"is no redis.Redis, RedisCluster or one of"):
         RedisStore.of_client(what)
 
 
 def test_a_closed_store_says_so(valkey_server: ValkeyServer) -> None:
-    store = RedisStore(address_of(valkey_server.url()))
+    store = RedisStore(address_of(valkey_server.url()), hold_ttl=0)
     store.close()
     with pytest.raises(StoreError, match="the store is closed"):
         store.read(E, [])
 
 
 def test_nothing_to_do_is_no_round_trip() -> None:
-    store = RedisStore(address_of("redis://127.0.0.1:1"))
+    store = RedisStore(address_of("redis://127.0.0.1:1"), hold_ttl=0)
     assert store.mint({}) == ()
     assert store.release({}, ANN) == ()
     store.hold([], ANN, 10)
@@ -565,10 +578,10 @@ def test_states_are_told_from_stored_forms() -> None:
     """The forms of `common.lua`, read here; a hold that ends just now has ended."""
     tag, given = b"8 bytes!", fresh_token()
     hold = ops._HOLD.pack(1000.0)[:8] + ANN
-    assert ops._state(b"t" + tag + given, tag, None) == StampState(given, held=False)
-    assert ops._state(b"u" + tag + given, tag, None) == StampState(given, held=False)
-    assert ops._state(b"t" + tag + given, b"another!", None) == MISSING
-    assert ops._state(b"t" + tag + given, b"", None) == MISSING
-    assert ops._state(b"hu" + hold, tag, None) == HELD
-    assert ops._state(b"pu" + hold, tag, 999.0) == HELD
-    assert ops._state(b"pu" + hold, tag, 1000.0) == MISSING
+    assert ops.state_of(b"t" + tag + given, tag, None) == StampState(given, held=False)
+    assert ops.state_of(b"u" + tag + given, tag, None) == StampState(given, held=False)
+    assert ops.state_of(b"t" + tag + given, b"another!", None) == MISSING
+    assert ops.state_of(b"t" + tag + given, b"", None) == MISSING
+    assert ops.state_of(b"hu" + hold, tag, None) == HELD
+    assert ops.state_of(b"pu" + hold, tag, 999.0) == HELD
+    assert ops.state_of(b"pu" + hold, tag, 1000.0) == MISSING

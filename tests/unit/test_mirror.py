@@ -48,7 +48,8 @@ class Bench:
         epoch: bytes | None = EPOCH,
     ) -> None:
         states = [token(name) for name in names]
-        self.mirror.end(fetch, epoch, [Fetched(*each, identity) for each in zip(stamps, states, strict=True)])
+        found = [Fetched(*each, identity) for each in zip(stamps, states, strict=True)]
+        self.mirror.end(fetch, epoch, found, by=ANN)  # whoever has the stamps, Ann has the epoch
 
     def known(self, *stamps: bytes) -> list[StampState] | None:
         states = self.mirror.states(stamps or (A, B), BOUND)
@@ -180,6 +181,16 @@ def test_each_node_of_a_cluster_proves_its_own_stamps(bench: Bench) -> None:
     assert bench.known(A, B) == [token("a1"), token("b1")]
     bench.mirror.lost(bob)
     assert bench.known(A) == [token("a1")]
+    assert bench.known(B) is None
+
+
+def test_in_a_cluster_the_epoch_needs_a_proof_too(bench: Bench) -> None:
+    """The stamps' own node says at once that they change, and nothing of a clear that another node was told of."""
+    bob = bench.mirror.joined(BOB)
+    bench.fetch("b1", stamps=(B,), identity=BOB)
+    bench.mirror.proved(bob, bench.clock())
+    assert bench.known(B) == [token("b1")]
+    bench.mirror.lost(bench.feed)
     assert bench.known(B) is None
 
 

@@ -83,20 +83,6 @@ def test_a_memory_store_is_nowhere(url: str) -> None:
         open_store(url)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis+cluster://a",
-    ],
-)
-def test_a_store_that_is_still_to_come_says_so(url: str) -> None:
-    scheme = url.partition(":")[0].lower()
-    with pytest.raises(ConfigurationError) as caught:
-        open_store(url)
-    assert str(caught.value).startswith(f"{scheme}:// stores are not available in this version")
-    assert "memory://" in str(caught.value)
-
-
 def test_an_unknown_scheme_is_named_and_the_known_ones_are_listed() -> None:
     with pytest.raises(ConfigurationError) as caught:
         open_store("memcached://localhost")

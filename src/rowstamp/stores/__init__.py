@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, overload
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from rowstamp.config import check_size
@@ -17,23 +17,27 @@ from rowstamp.errors import ConfigurationError
 if TYPE_CHECKING:
     from rowstamp.store import AsyncStore, Store
 
-__all__ = ["open_store"]
+__all__ = ["RedisClient", "open_store", "store_of_client"]
 
-_Opener: TypeAlias = "Callable[[SplitResult, bool], Store | AsyncStore]"
+_Opener: TypeAlias = "Callable[[SplitResult, bool, float], Store | AsyncStore]"
 
-_PLANNED: Final = ("redis+cluster",)
-"""Schemes whose meaning is settled, of stores that this version does not have."""
+
+class RedisClient(Protocol):
+    """A client of redis-py: ``redis.Redis``, ``redis.RedisCluster`` or one of their awaited counterparts."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """What they have in common; a store never calls it."""
 
 
 @overload
-def open_store(url: str) -> Store: ...
+def open_store(url: str, *, hold_ttl: float = ...) -> Store: ...
 
 
 @overload
-def open_store(url: str, *, asynchronous: bool) -> Store | AsyncStore: ...
+def open_store(url: str, *, asynchronous: bool, hold_ttl: float = ...) -> Store | AsyncStore: ...
 
 
-def open_store(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
+def open_store(url: str, *, asynchronous: bool = False, hold_ttl: float = 10.0) -> Store | AsyncStore:
     """Return the store that a URL names.
 
     Args:
@@ -51,7 +55,12 @@ def open_store(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
             ``redis+sentinel://user:password@host:port,host:port,host:port/service/db`` for the primary that most of these
             sentinels name; further options are ``sentinel_username`` and ``sentinel_password``. The server is tried once, blocking, for at most those times and the
             name lookup: one that cannot be reached now is no mistake, one that refuses the password or is too old is.
+
+            ``redis+cluster://user:password@host:port,host:port`` for the cluster that these nodes belong to; ``tls=1`` for
+            one that speaks TLS.
         asynchronous: whether a store is preferred whose methods are awaited, where there is a choice.
+        hold_ttl: how long the holds of the cache that uses it last, in seconds: for so long after a restart or failover
+            nothing is served, for a hold may have been lost in it.
 
     Returns:
         A new store; two calls with one URL of a memory store give two separate stores.
@@ -70,22 +79,39 @@ def open_store(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
     opener = _OPENERS.get(parts.scheme)
     if opener is None:
         raise ConfigurationError(_no_such_scheme(parts.scheme))
-    return opener(parts, asynchronous)
+    return opener(parts, asynchronous, hold_ttl)
+
+
+def store_of_client(client: object, *, asynchronous: bool = False, hold_ttl: float = 10.0) -> Store | AsyncStore | None:
+    """Return a store for a ready client of redis-py, or ``None`` if this is something else.
+
+    Args:
+        client: a ``redis.Redis``, a ``redis.RedisCluster`` or one of their awaited counterparts.
+        asynchronous: whether a store is preferred whose methods are awaited.
+        hold_ttl: see :func:`open_store`.
+
+    Raises:
+        ConfigurationError: the client's connections cannot be made again, or its server refuses what the store needs.
+    """
+    if not type(client).__module__.startswith("redis."):
+        return None
+    from rowstamp.stores.redis import AsyncRedisStore, RedisStore
+    from rowstamp.stores.redis.blocking import require_usable
+    from rowstamp.stores.redis.clients import address_of_client
+
+    address = address_of_client(client)
+    require_usable(address)
+    return (AsyncRedisStore if asynchronous else RedisStore)(address, hold_ttl=hold_ttl)
 
 
 def _no_such_scheme(scheme: str) -> str:
     available = _listed(f"{name}://" for name in _OPENERS)
-    if scheme in _PLANNED:
-        return f"{scheme}:// stores are not available in this version of rowstamp; available: {available}"
     if not scheme:
         return f"the store URL has no scheme; begin it with one of: {available}"
-    planned = _listed(f"{name}://" for name in _PLANNED)
-    return (
-        f"unknown store scheme {scheme!r}; available: {available} (known, but not available in this version: {planned})"
-    )
+    return f"unknown store scheme {scheme!r}; available: {available}"
 
 
-def _open_memory(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - one signature for all
+def _open_memory(parts: SplitResult, *_: object) -> Store:
     from rowstamp.stores.memory import DEFAULT_MAX_BYTES, MemoryStore
 
     if parts.netloc or parts.path or parts.fragment:
@@ -97,7 +123,7 @@ def _open_memory(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - one si
     return MemoryStore(DEFAULT_MAX_BYTES if max_bytes is None else check_size(max_bytes, "max_bytes"))
 
 
-def _open_lmdb(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - see above
+def _open_lmdb(parts: SplitResult, *_: object) -> Store:
     if not sys.platform.startswith("linux"):
         raise ConfigurationError(f"lmdb:// stores need Linux, not {sys.platform}: use memory:// or redis://")
     try:
@@ -121,34 +147,25 @@ def _open_lmdb(parts: SplitResult, _: bool) -> Store:  # noqa: FBT001 - see abov
     return store
 
 
-def _open_redis(parts: SplitResult, asynchronous: bool) -> Store | AsyncStore:  # noqa: FBT001 - see above
+def _open_redis(parts: SplitResult, asynchronous: bool, hold_ttl: float) -> Store | AsyncStore:  # noqa: FBT001 - one signature for all
     try:
-        from rowstamp.stores.redis import address as redis_address
+        from rowstamp.stores.redis import AsyncRedisStore, RedisStore
     except ImportError as exc:
         raise ConfigurationError(
             f"{parts.scheme}:// stores need a client; run: python -m pip install 'rowstamp[redis]'"
         ) from exc
-    from rowstamp.stores.redis.blocking import RedisStore, require_usable
-    from rowstamp.stores.redis.sentinel import SENTINEL_OPTIONS, SentinelAddress
+    from rowstamp.stores.redis.blocking import require_usable
+    from rowstamp.stores.redis.urls import address_of_url, known_options
 
-    address: redis_address.Address | SentinelAddress
-    if parts.scheme == "redis+sentinel":
-        address = SentinelAddress.of_url(parts, _options(parts, known=SENTINEL_OPTIONS))
-    else:
-        known = redis_address.known_options(parts.scheme)
-        address = redis_address.Address.of_url(parts, _options(parts, known=known))
+    address = address_of_url(parts, _options(parts, known=known_options(parts.scheme)))
     require_usable(address)
-    if not asynchronous:
-        return RedisStore(address)
-    from rowstamp.stores.redis import AsyncRedisStore
-
-    return AsyncRedisStore(address)
+    return (AsyncRedisStore if asynchronous else RedisStore)(address, hold_ttl=hold_ttl)
 
 
 _OPENERS: Final[Mapping[str, _Opener]] = {
     "memory": _open_memory,
     "lmdb": _open_lmdb,
-    **dict.fromkeys(("redis", "rediss", "redis+sentinel", "unix", "valkey", "valkeys"), _open_redis),
+    **dict.fromkeys(("redis", "rediss", "redis+cluster", "redis+sentinel", "unix", "valkey", "valkeys"), _open_redis),
 }
 
 

@@ -222,7 +222,7 @@ class StoreModel:
         return state, self.reply(operation, partials)
 
     def _read(self, state: StoreState, entry: bytes | None, stamps: Sequence[bytes], part: int) -> object:
-        # The entry first: the contract wants it no newer than the stamps.
+        # The entry first; tests read it last as well.
         if part == 0:
             return None if entry is None else state.entries[index_of(entry)]
         return self.seen(state.cells[index_of(stamps[part - 1])])

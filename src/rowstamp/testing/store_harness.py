@@ -164,6 +164,7 @@ class StoreHarness:
             cannot be faked and has to be waited for. The suite lets at most a few dozen seconds pass in a test.
         evicts: whether the store itself keeps to a bound in bytes; it then defines :meth:`make_bounded_store`.
         bounded_bytes: the bound given to :meth:`make_bounded_store`.
+        sequences: how many random sequences of operations are compared with the model.
         too_large: a number of bytes that no blob of a bounded store can have.
     """
 
@@ -172,6 +173,7 @@ class StoreHarness:
     evicts: ClassVar[bool] = False
     bounded_bytes: ClassVar[int] = 64 * 1024
     too_large: ClassVar[int] = 256 * 1024
+    sequences: ClassVar[int] = 60
 
     def make_store(self, clock: FakeClock) -> Store | AsyncStore:
         """Return a new, empty store with plenty of room."""

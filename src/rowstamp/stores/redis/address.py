@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -18,8 +18,7 @@ __all__ = [
     "Address",
     "AsyncConnection",
     "Connection",
-    "address_of_client",
-    "known_options",
+    "split_hosts",
 ]
 
 CONNECT_TIMEOUT_MS: Final = 500
@@ -29,15 +28,8 @@ TIMEOUT_MS: Final = 250
 """How long one round trip may take when nothing else is asked for, in milliseconds."""
 
 TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_TLS_SCHEMES: Final = frozenset({"rediss", "valkeys"})
+TLS_SCHEMES: Final = frozenset({"rediss", "valkeys"})
 OPTIONS: Final = ("prefix", "timeout_ms", "connect_timeout_ms", "client_name")
-
-# What is taken over from a client that the user has made; the rest (retries, decoding, RESP3, health checks) is ours to
-# decide, for a retry would exceed the time budget and a decoded reply is not what was stored.
-_OF_CLIENTS: Final = frozenset({
-    "client_name", "credential_provider", "db", "host", "password", "path", "port", "socket_keepalive",
-    "socket_keepalive_options", "socket_type", "username",
-})  # fmt: skip
 
 
 class Connection(Protocol):
@@ -158,7 +150,7 @@ class Address:
             kind = "unix"
         else:
             found |= _tcp(parts)
-            kind = "tls" if parts.scheme in _TLS_SCHEMES else "tcp"
+            kind = "tls" if parts.scheme in TLS_SCHEMES else "tcp"
         return cls(
             kind=kind,
             options=found,
@@ -190,6 +182,33 @@ def _tcp(parts: SplitResult) -> dict[str, Any]:
     }
 
 
+def split_hosts(hosts: str, port: int, what: str) -> list[tuple[str, int]]:
+    """Return the hosts and ports in ``host:port,host,[::1]:port``.
+
+    Args:
+        hosts: the part of a URL.
+        port: the port of those that have none.
+        what: what is at these hosts.
+
+    Raises:
+        ConfigurationError: one of them has no host, or a port that is no number.
+    """
+    found: list[tuple[str, int]] = []
+    for host in hosts.split(","):
+        try:
+            parts = urlsplit(f"redis://{host}")
+            name, own_port = parts.hostname, parts.port
+        except ValueError:
+            name, own_port = None, None
+        if not name:
+            raise ConfigurationError(
+                f"one of the {what} in the store URL has no host, or a port that is no number;"
+                f" write host1:{port},host2:{port}"
+            )
+        found.append((name, own_port or port))
+    return found
+
+
 def _number(what: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ConfigurationError(f"{what}={text!r} is not a number; write one such as redis://localhost:6379/0")
@@ -204,41 +223,3 @@ def _milliseconds(options: Mapping[str, str], name: str, default: float) -> floa
         return float(text)
     except ValueError:
         raise ConfigurationError(f"{name}={text!r} is not a number of milliseconds; write {name}=250") from None
-
-
-def known_options(scheme: str) -> tuple[str, ...]:
-    """Return the options that a URL of this scheme may have."""
-    if scheme == "unix":
-        return ("db", *OPTIONS)
-    return (*OPTIONS, *TLS_FILES) if scheme in _TLS_SCHEMES else OPTIONS
-
-
-def address_of_client(client: object, **overrides: Any) -> Address:
-    """Return the address that a ready client connects to; its connections are not used, but connections like them.
-
-    Raises:
-        ConfigurationError: it is not a client of a server on its own.
-    """
-    pool = getattr(client, "connection_pool", None)
-    if not isinstance(client, redis.Redis | redis.asyncio.Redis) or pool is None:
-        raise ConfigurationError(f"{client!r} is no redis.Redis or redis.asyncio.Redis: give one of them, or a URL")
-    kind = _kind(pool.connection_class)
-    kwargs: Mapping[str, Any] = pool.connection_kwargs
-    if kind is None or "connection_pool" in kwargs:
-        name = pool.connection_class.__name__
-        raise ConfigurationError(f"a client with connections of type {name} cannot be taken over: give the store a URL")
-    options = {name: value for name, value in kwargs.items() if _is_ours(name) and value is not None}
-    return Address(kind=kind, options=options, **overrides)
-
-
-def _kind(connection_class: type) -> str | None:
-    classes: Iterable[tuple[type | tuple[type, ...], str]] = (
-        ((redis.SSLConnection, redis.asyncio.SSLConnection), "tls"),
-        ((redis.Connection, redis.asyncio.Connection), "tcp"),
-        ((redis.UnixDomainSocketConnection, redis.asyncio.UnixDomainSocketConnection), "unix"),
-    )
-    return next((kind for known, kind in classes if issubclass(connection_class, known)), None)
-
-
-def _is_ours(name: str) -> bool:
-    return name in _OF_CLIENTS or name.startswith("ssl_")

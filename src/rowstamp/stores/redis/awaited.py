@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, Final, Self, TypeVar
-
-from redis.exceptions import ConnectionError as Disconnected
 
 from rowstamp.errors import StoreError
 from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores.redis import commands as ops
-from rowstamp.stores.redis.address import Address, address_of_client
+from rowstamp.stores.redis.address import Address
+from rowstamp.stores.redis.clients import address_of_client
+from rowstamp.stores.redis.cluster import ClusterAddress
 from rowstamp.stores.redis.errors import FOREIGN
 from rowstamp.stores.redis.feed import Feeds
+from rowstamp.stores.redis.plan import Plan
 from rowstamp.stores.redis.sentinel import SentinelAddress, afind
-from rowstamp.stores.redis.talk import Health, Line, alead
+from rowstamp.stores.redis.talk import OUTDATED, Complaints, Health, Line, alead
+from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["AsyncRedisStore"]
 
 T = TypeVar("T")
 
 _PATIENCE_SECONDS: Final = 1.0
-"""How long closing waits for the thread that listens to the server."""
+"""How long closing waits for the threads that listen to servers."""
 
-_MOST_LINES: Final = 8
+_MOST_TRIPS: Final = 8
 """Round trips under way at once in one event loop; what is asked for meanwhile goes with the next one together."""
 
 
@@ -34,47 +35,71 @@ class _Lane:
     """What belongs to one event loop: connections, and what waits to be sent."""
 
     def __init__(self) -> None:
-        self.idle: list[Line] = []
+        self.idle: dict[Node, list[Line]] = {}
         self.waiting: list[tuple[ops.Call, asyncio.Future[Any]]] = []
         self.starting = False
         self.tasks: set[asyncio.Task[None]] = set()
 
+    def lines(self, node: Node) -> list[Line]:
+        """The idle lines to a server."""
+        return self.idle.setdefault(node, [])
+
+    async def give(self, node: Node, line: Line) -> None:
+        """Take back a line that works."""
+        line.used = True
+        if line.server.lasts:
+            self.lines(node).append(line)
+        else:
+            await line.connection.disconnect(nowait=True)
+
+    async def drop(self, node: Node) -> None:
+        """Close the idle lines to a server."""
+        lines = self.idle.pop(node, [])
+        while lines:
+            await lines.pop().connection.disconnect(nowait=True)
+
 
 class AsyncRedisStore:
-    """An :class:`~rowstamp.store.AsyncStore` on one Redis (≥ 7.0) or Valkey (≥ 8) server.
+    """An :class:`~rowstamp.store.AsyncStore` on Redis (≥ 7.0) or Valkey (≥ 8).
 
     Whatever the tasks of an event loop ask for in one of its ticks is one round trip, in which a key that several
-    want is read once. It may be used from several event loops, one after the other or in threads; close it in the loop that
-    used it. Nothing is connected at construction.
+    want is read once; in a cluster one to each node that is concerned, all at the same time. It may be used from several
+    event loops, one after the other or in threads; close it in the loop that used it. Nothing is connected at construction.
 
     Args:
         address: where the server is and how long it may take.
+        hold_ttl: how long the holds of the cache that uses it may last, in seconds. After a restart or failover hits
+            begin again so many seconds later, for a hold may have been lost in it.
     """
 
     remote: ClassVar[bool] = True
 
-    def __init__(self, address: Address | SentinelAddress) -> None:
-        self._address = address
-        self._keys = ops.Keys.of(address.prefix)
+    def __init__(self, address: Address | SentinelAddress | ClusterAddress, *, hold_ttl: float = 10.0) -> None:
+        self._plan = Plan(address, hold_ttl)
+        self._keys = self._plan.keys
+        self._feeds = Feeds(self._plan)
         self._lanes: dict[asyncio.AbstractEventLoop, _Lane] = {}
-        self._feeds = Feeds(address, self._keys)
-        self.health = Health()
+        self._healths: dict[Node, Health] = {}
+        self._complaints = Complaints()
+        self._closed = False
 
     @classmethod
-    def of_client(cls, client: object, **options: Any) -> Self:
-        """Return a store on the server that a ``redis.asyncio.Redis`` is for, on connections of its own.
+    def of_client(cls, client: object, *, hold_ttl: float = 10.0, **options: Any) -> Self:
+        """Return a store on the server or cluster that a client of redis-py is for, on connections of its own.
 
         Args:
-            client: the client; it stays the caller's to close.
+            client: a ``redis.asyncio.Redis``, a ``RedisCluster`` or one of their blocking counterparts; it stays the
+                caller's to close.
+            hold_ttl: see the class.
             options: ``prefix``, ``timeout_ms`` and ``connect_timeout_ms``.
         """
-        return cls(address_of_client(client, **options))
+        return cls(address_of_client(client, **options), hold_ttl=hold_ttl)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._address}>"
+        return f"<{type(self).__name__} {self._plan.address}>"
 
     def read(self, entry: bytes | None, stamps: Sequence[bytes]) -> Awaitable[StoreSnapshot]:
-        """See :meth:`rowstamp.store.Store.read`. All of it is read at one moment."""
+        """See :meth:`rowstamp.store.Store.read`."""
         if entry is None and not stamps:
             return _done(StoreSnapshot(None, ()))
         return self._call(ops.Read(entry, stamps))
@@ -105,30 +130,32 @@ class AsyncRedisStore:
 
     def clear(self) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""
-        return self._call(ops.clear(self._keys))
+        return self._call(ops.clear(self._keys, self._plan.epoch))
 
     async def aclose(self) -> None:
         """See :meth:`rowstamp.store.AsyncStore.aclose`. What is under way is waited for."""
-        self.health.closed = True
+        self._closed = True
         self._feeds.close()
         lane = self._lanes.pop(asyncio.get_running_loop(), None)
         if lane is not None:
             while lane.tasks:
                 await asyncio.wait(lane.tasks)
-            await _drop_idle(lane)
+            for node in [*lane.idle]:
+                await lane.drop(node)
         await asyncio.to_thread(self._feeds.join, _PATIENCE_SECONDS)
 
     def follow(self) -> Mirror:
         """See :meth:`rowstamp.mirror.Following.follow`. It is fed from when it is first asked for."""
         return self._feeds.follow()
 
-    # ---------------------------------------------------------------------------------------------------- lines
+    # ---------------------------------------------------------------------------------------------------- trips
 
     def _call(self, call: ops.Call) -> asyncio.Future[Any]:
-        """Let a call go with the next round trip."""
+        """Let a call go with the next trip."""
+        if self._closed:
+            raise StoreError("the store is closed")
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop) or self._new_lane(loop)
-        self.health.admit(lambda: self._start(lane, self._try_server(lane)))
         future: asyncio.Future[Any] = loop.create_future()
         lane.waiting.append((call, future))
         self._go(lane)
@@ -140,8 +167,8 @@ class AsyncRedisStore:
         return lane
 
     def _go(self, lane: _Lane) -> None:
-        """Start a round trip, unless one is about to start or enough are under way."""
-        if not lane.starting and len(lane.tasks) < _MOST_LINES:
+        """Start a trip, unless one is about to start or enough are under way."""
+        if not lane.starting and len(lane.tasks) < _MOST_TRIPS:
             lane.starting = True
             self._start(lane, self._trip(lane))
 
@@ -162,9 +189,7 @@ class AsyncRedisStore:
         outcomes: list[Any] = [StoreError("the round trip was given up")] * len(jobs)
         try:
             outcomes = await self._converse(lane, [call for call, _ in jobs])
-            self.health.answered()
         except FOREIGN as exc:
-            self.health.failed(exc)
             outcomes = [exc] * len(jobs)
         finally:
             for (_, future), outcome in zip(jobs, outcomes, strict=True):
@@ -175,62 +200,95 @@ class AsyncRedisStore:
         if future.done():
             return
         if isinstance(outcome, Exception):
-            future.set_exception(self.health.refused(outcome))
+            future.set_exception(self._complaints.of(outcome))
         else:
             future.set_result(outcome)
 
     async def _converse(self, lane: _Lane, calls: Sequence[ops.Call]) -> list[Any]:
-        line = lane.idle.pop() if lane.idle else await self._open()
+        steps = self._plan.trip(calls, self._feeds.mirror)
         try:
-            return await self._lead(
-                lane, line, ops.converse(self._keys, calls, line.server, time.monotonic(), self._feeds.mirror)
-            )
-        except Disconnected:
+            errands = next(steps)
+            while True:
+                errands = steps.send(await self._run(lane, errands))
+        except StopIteration as stop:
+            if max(len(self._healths), len(lane.idle)) > len(self._plan.route.nodes):
+                await self._forget(lane)
+            return stop.value  # type: ignore[no-any-return]
+
+    async def _run(self, lane: _Lane, errands: Sequence[Errand]) -> list[Answer | Exception]:
+        """Run errands at the same time."""
+        if len(errands) == 1:  # a task of its own would cost as much as all the rest
+            return [await self._one(lane, errands[0])]
+        return await asyncio.gather(*(self._one(lane, errand) for errand in errands))
+
+    async def _one(self, lane: _Lane, errand: Errand) -> Answer | Exception:
+        """Run one errand, and let the health of its server know how it went."""
+        health = self._health_of(errand.node)
+        refusal = health.admit(lambda: self._start(lane, self._try_server(lane, errand.node)))
+        if refusal is not None:
+            return refusal
+        try:
+            answer = await self._said(lane, errand)
+        except FOREIGN as exc:
+            health.failed(exc)
+            return exc
+        health.answered()
+        return answer
+
+    def _health_of(self, node: Node) -> Health:
+        return self._healths.get(node) or self._healths.setdefault(node, Health())
+
+    async def _forget(self, lane: _Lane) -> None:
+        """Close the lines to nodes that have nothing any more."""
+        for gone in (self._healths.keys() | lane.idle.keys()) - self._plan.route.nodes:
+            self._healths.pop(gone, None)
+            await lane.drop(gone)
+
+    async def _said(self, lane: _Lane, errand: Errand) -> Answer:
+        idle = lane.lines(errand.node)
+        line = idle.pop() if idle else await self._open(errand.node)
+        try:
+            return await self._lead(lane, line, errand)
+        except OUTDATED:
             if not line.used:
                 raise
-        # The server has closed a connection that lay idle; the others like it are of no use either.
-        await _drop_idle(lane)
-        line = await self._open()
-        return await self._lead(
-            lane, line, ops.converse(self._keys, calls, line.server, time.monotonic(), self._feeds.mirror)
-        )
+        # The others like it are of no use either.
+        await lane.drop(errand.node)
+        return await self._lead(lane, await self._open(errand.node), errand)
 
-    async def _open(self) -> Line:
-        connection = (await afind(self._address)).awaited()
+    async def _open(self, node: Node) -> Line:
+        connection = (await afind(self._plan.route.address_of(node))).awaited()
         try:
-            async with asyncio.timeout(self._address.connect_timeout_ms / 1000):
+            async with asyncio.timeout(self._plan.address.connect_timeout_ms / 1000):
                 await connection.connect()
-                return Line(connection, await alead(connection, ops.greet(self._keys, time.monotonic())))
+                return Line(connection, await alead(connection, self._plan.greet(node)))
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
 
-    async def _lead(self, lane: _Lane, line: Line, talk: Generator[list[ops.Words], list[Any], T]) -> T:
+    async def _lead(self, lane: _Lane, line: Line, errand: Errand) -> Answer:
         try:
-            async with asyncio.timeout(self._address.timeout_ms / 1000):
-                result = await alead(line.connection, talk)
+            steps = self._plan.talk(errand, line.server)
+            async with asyncio.timeout(self._plan.address.timeout_ms / 1000):
+                answer = await alead(line.connection, steps)
         except BaseException:
             await line.connection.disconnect(nowait=True)
             raise
-        line.used = True
-        lane.idle.append(line)
-        return result
+        await lane.give(errand.node, line)
+        return answer
 
-    async def _try_server(self, lane: _Lane) -> None:
+    async def _try_server(self, lane: _Lane, node: Node) -> None:
+        health = self._health_of(node)
         try:
-            lane.idle.append(await self._open())
+            line = await self._open(node)
         except FOREIGN as exc:
-            self.health.failed(exc)
+            health.failed(exc)
         else:
-            self.health.answered()
+            await lane.give(node, line)
+            health.answered()
 
 
 def _done(value: T) -> Awaitable[T]:
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     future.set_result(value)
     return future
-
-
-async def _drop_idle(lane: _Lane) -> None:
-    while lane.idle:
-        await lane.idle.pop().connection.disconnect(nowait=True)

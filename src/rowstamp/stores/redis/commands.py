@@ -1,7 +1,7 @@
 """What is said to a Redis or Valkey server and what its answers mean: commands as data, no I/O.
 
 **Stamps are strings**, in the forms that `lua/common.lua` describes. A stamp with a token, a missing one and a held one
-can be told apart by a plain GET, so that an entry and all its stamps are read by one MGET, atomically. What changes a
+can be told apart by a plain GET, so that an entry and all its stamps are read in one round trip. What changes a
 stamp is a script on that one key; its clock is the server's (`TIME`).
 
 **Holds end by themselves.** The key of a held stamp ends with its last hold, and a missing stamp is just what an expired
@@ -18,59 +18,44 @@ of them on a server that is full. `allkeys-lru` takes what was unused longest an
 only if it turns all of its memory over within a second. `allkeys-random` does not mind age, and `allkeys-lfu` prefers new
 keys: take `volatile-lru`, `volatile-ttl` or `noeviction` where that matters.
 
-**A full server can still be held.** `hold` and `release` may allocate where ordinary writes are refused (`allow-oom`): a
-writer that could not hold while readers are served would make them stale. Only fills fail then.
+**A full server can still be held**: see `scripts.py`. Only fills fail then.
 
-**Server identity and epoch.** A token is stored with a tag, a digest of the server's run id and replication id and of the
-epoch, a random value under one key. A stamp of another tag is missing. The first two change when a server restarts, is
-restored or promoted, the last when the store is cleared. Each connection asks for the identity when it is made, and again
-with the first command after :data:`RECHECK_SECONDS`: a server that is demoted and promoted again keeps its connections.
+**The epoch** is a random value under one key; it is part of every token's tag (see `server.py`), and is read with every entry. To
+clear a store is to change it. In a cluster it lies on one node, like any key: a key of it on every node would save that
+GET, but clients whose maps of the cluster differ would look for it in different places, and one could clear what the other serves.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import blake2b, sha1
-from importlib.resources import files
 from math import ceil
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from redis.exceptions import NoScriptError
-
-from rowstamp.errors import StoreError
-from rowstamp.mirror import Fetched, Mirror
-from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.model import StampState
+from rowstamp.stores.redis import scripts
+from rowstamp.stores.redis.scripts import Reply, Words
+from rowstamp.stores.redis.server import TAG_SIZE, Server
 
 __all__ = [
-    "RECHECK_SECONDS",
     "Call",
+    "Epoch",
     "Keys",
+    "Order",
     "Read",
-    "Reply",
-    "Server",
-    "UnusableServer",
-    "Words",
+    "Told",
     "Write",
     "clear",
-    "confirm",
-    "converse",
     "delete",
-    "greet",
     "hold",
     "mint",
     "put",
     "release",
+    "state_of",
     "touch",
 ]
-
-Words: TypeAlias = tuple[bytes | str | int, ...]
-Reply: TypeAlias = Any
-RECHECK_SECONDS: Final = 0.1
-"""A connection asks for its server's identity again with the first command after so many seconds."""
 
 STAMP_SECONDS: Final = 24 * 3600
 """How long a token lives. When it ends, what depended on it is a miss, so this only has to be long."""
@@ -82,19 +67,15 @@ Rows that are written and never read would else leave a stamp for a day each.
 """
 
 EPOCH_SECONDS: Final = 30 * 24 * 3600
+_EPOCH_RENEWED_SECONDS: Final = 3600.0
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
 
-_TAG_SIZE: Final = 8
-_TOKEN_AT: Final = 1 + _TAG_SIZE
+_TOKEN_AT: Final = 1 + TAG_SIZE
 _HOLDS_AT: Final = 2
 _HOLD: Final = Struct(">d16x")
 
 _MISSING: Final = StampState(token=None, held=False)
 _HELD: Final = StampState(token=None, held=True)
-
-
-class UnusableServer(StoreError):
-    """The server will never do: it is too old."""
 
 
 # ------------------------------------------------------------------------------------------------------- keys
@@ -107,144 +88,74 @@ class Keys:
     entries: bytes
     stamps: bytes
     epoch: bytes
+    marks: bytes
 
     @classmethod
     def of(cls, prefix: str) -> Keys:
         """Return the keys of a prefix."""
         start = prefix.encode()
-        return cls(start + b":e:", start + b":s:", start + b":epoch")
+        return cls(start + b":e:", start + b":s:", start + b":epoch", start + b":m:")
 
 
-# ----------------------------------------------------------------------------------------------------- scripts
-
-
-class Script(NamedTuple):
-    """A script on one key."""
-
-    sha: str
-    source: bytes
-
-
-@lru_cache
-def _script(name: str, *, flags: str = "") -> Script:
-    folder = files("rowstamp.stores.redis") / "lua"
-    parts = (f"#!lua{flags and ' flags='}{flags}\n".encode(), (folder / "common.lua").read_bytes())
-    source = b"".join((*parts, (folder / f"{name}.lua").read_bytes()))
-    return Script(sha1(source, usedforsecurity=False).hexdigest(), source)
-
-
-def _mint_script() -> Script:
-    return _script("mint")
-
-
-def _hold_script() -> Script:
-    return _script("hold", flags="allow-oom")
-
-
-def _release_script() -> Script:
-    return _script("release", flags="allow-oom")
-
-
-# ------------------------------------------------------------------------------------------------------ server
-
-
-class Server:
-    """The server at the other end of one connection, as far as it is known.
+class Epoch:
+    """The epoch of a store as its client knows it; an old one is harmless, for what it tags counts as missing.
 
     Attributes:
-        identity: its run id and replication id.
-        evicts_volatile: whether keys with a time to live may be evicted before they end.
-        epoch: the epoch when it was last seen; ``None`` if there was none.
-        checked_at: when the identity was last known to be right, by the client's monotonic clock.
+        value: the epoch; ``None`` if it is not known, or if there was none when it was last looked for.
     """
 
-    __slots__ = ("_tag", "_tag_epoch", "checked_at", "epoch", "evicts_volatile", "identity")
+    __slots__ = ("_renew_at", "value")
 
-    def __init__(self, identity: bytes, *, evicts_volatile: bool, checked_at: float) -> None:
-        self.identity = identity
-        self.evicts_volatile = evicts_volatile
-        self.checked_at = checked_at
-        self.epoch: bytes | None = None
-        self._tag = b""
-        self._tag_epoch: bytes | None = None
+    def __init__(self) -> None:
+        self.value: bytes | None = None
+        self._renew_at = 0.0
 
-    def tag(self) -> bytes:
-        """The tag of tokens given by this server in this epoch."""
-        epoch = self.epoch
-        if epoch is None:
-            raise StoreError("the store's epoch was lost while tokens were being given")
-        if epoch != self._tag_epoch:
-            self._tag = blake2b(self.identity + epoch, digest_size=_TAG_SIZE).digest()
-            self._tag_epoch = epoch
-        return self._tag
+    def wanted(self, now: float) -> bool:
+        """Whether a writer has to ask for it before it writes: there is none, or its key has to be kept alive."""
+        return self.value is None or now > self._renew_at
 
+    def commands(self, keys: Keys) -> list[Words]:
+        """Give the store an epoch if it has none; the second reply is the one it has."""
+        return [
+            ("SET", keys.epoch, os.urandom(16), "NX", "EX", EPOCH_SECONDS),
+            ("GETEX", keys.epoch, "EX", EPOCH_SECONDS),
+        ]
 
-def _info(reply: Reply) -> dict[str, str]:
-    if isinstance(reply, Exception):
-        raise reply
-    text = reply if isinstance(reply, str) else bytes(reply).decode("utf-8", "replace")
-    pairs = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
-    return {name: value for name, _, value in pairs}
-
-
-def _identity(run_id: str, replication: Mapping[str, str]) -> bytes:
-    role = replication.get("role")
-    if role != "master":
-        raise StoreError(
-            f"the server is a {role or 'server of unknown role'} and may lag behind: connect to the primary"
-        )
-    return f"{run_id} {replication.get('master_replid', '')}".encode()
-
-
-def greet(keys: Keys, now: float) -> Generator[list[Words], list[Reply], Server]:
-    """Learn who the server is and see that it has the scripts; the first talk on each new connection."""
-    replies = yield [
-        ("INFO", "server", "replication", "memory"),
-        *_epoch_commands(keys),
-        *(("SCRIPT", "LOAD", source) for source in _sources().values()),
-    ]
-    info = _info(replies[0])
-    _require_version(info)
-    server = Server(
-        _identity(info.get("run_id", ""), info),
-        evicts_volatile=info.get("maxmemory_policy", "").startswith("volatile-"),
-        checked_at=now,
-    )
-    server.epoch = replies[2] if isinstance(replies[2], bytes) else None
-    return server
-
-
-def _require_version(info: Mapping[str, str]) -> None:
-    version = info.get("redis_version", "0")
-    if int(version.partition(".")[0]) < 7:
-        raise UnusableServer(
-            f"the server speaks as Redis {version}: Redis 7.0 or Valkey 8 is the oldest that can be used"
-        )
-
-
-def _epoch_commands(keys: Keys) -> list[Words]:
-    """Give the store an epoch if it has none; the second reply is the one it has."""
-    return [
-        ("SET", keys.epoch, os.urandom(16), "NX", "EX", EPOCH_SECONDS),
-        ("GETEX", keys.epoch, "EX", EPOCH_SECONDS),
-    ]
+    def learnt(self, value: bytes, now: float) -> None:
+        """Take note of the reply."""
+        self.value = value
+        self._renew_at = now + _EPOCH_RENEWED_SECONDS
 
 
 # ------------------------------------------------------------------------------------------------------- calls
 
 
 class Read(NamedTuple):
-    """Read stamps, and an entry unless it is ``None``; many of these, of whatever tasks, are one MGET."""
+    """Read stamps, and an entry unless it is ``None``; many of these, of whatever tasks, are one round trip."""
 
     entry: bytes | None
     stamps: Sequence[bytes]
 
 
-class Write(NamedTuple):
-    """Anything else: the commands to send, and what their replies mean. A server's refusal is raised by ``result``."""
+class Order(NamedTuple):
+    """One command on one key; what it says depends on the server that is told and on the tag of its tokens."""
 
-    commands: Callable[[Server], list[Words]]
-    result: Callable[[list[Reply], Server], Any]
+    key: bytes
+    words: Callable[[Server, bytes], Words]
+
+
+class Told(NamedTuple):
+    """What a server replied to an order, and the tag of the tokens it has."""
+
+    reply: Reply
+    tag: bytes
+
+
+class Write(NamedTuple):
+    """Anything else: orders, and what the replies to them mean. A server's refusal is raised by ``result``."""
+
+    orders: Sequence[Order]
+    result: Callable[[Sequence[Told]], Any]
     changes: Collection[bytes] = ()
     """The stamps that it changes."""
 
@@ -254,99 +165,118 @@ Call: TypeAlias = Read | Write
 
 def mint(keys: Keys, tokens: Mapping[bytes, bytes]) -> Write:
     """See :meth:`rowstamp.store.Store.mint`."""
-    sha = _mint_script().sha
+    sha, lives = scripts.mint().sha, STAMP_SECONDS * 1000
 
-    def commands(server: Server) -> list[Words]:
-        tag = server.tag()
-        return [
-            ("EVALSHA", sha, 1, keys.stamps + stamp, tag, token, STAMP_SECONDS * 1000)
-            for stamp, token in tokens.items()
-        ]
+    def order(stamp: bytes, token: bytes) -> Order:
+        key = keys.stamps + stamp
 
-    def result(replies: list[Reply], server: Server) -> tuple[StampState, ...]:
-        tag = server.tag()
-        return tuple([_state(reply, tag, None) for reply in _granted(replies)])
+        def words(_: Server, tag: bytes) -> Words:
+            return ("EVALSHA", sha, 1, key, tag, token, lives)
 
-    return Write(commands, result)
+        return Order(key, words)
+
+    def result(told: Sequence[Told]) -> tuple[StampState, ...]:
+        return tuple([state_of(_granted(each), each.tag, None) for each in told])
+
+    return Write([order(*item) for item in tokens.items()], result)
 
 
 def put(keys: Keys, entry: bytes, blob: bytes, ttl: float) -> Write:
     """See :meth:`rowstamp.store.Store.put`."""
-    return Write(_always(("SET", keys.entries + entry, blob, "PX", _milliseconds(ttl))), _nothing)
+    key = keys.entries + entry
+    return _plain(key, "SET", key, blob, "PX", _milliseconds(ttl))
 
 
 def delete(keys: Keys, entry: bytes) -> Write:
     """See :meth:`rowstamp.store.Store.delete`."""
-    return Write(_always(("UNLINK", keys.entries + entry)), _nothing)
+    key = keys.entries + entry
+    return _plain(key, "UNLINK", key)
 
 
 def hold(keys: Keys, stamps: Sequence[bytes], writer: bytes, ttl: float) -> Write:
     """See :meth:`rowstamp.store.Store.hold`."""
-    sha, milliseconds = _hold_script().sha, _milliseconds(ttl)
+    sha, milliseconds = scripts.hold().sha, _milliseconds(ttl)
 
-    def commands(server: Server) -> list[Words]:
-        kind = "p" if server.evicts_volatile else "h"
-        return [("EVALSHA", sha, 1, keys.stamps + stamp, writer, milliseconds, kind) for stamp in dict.fromkeys(stamps)]
+    def order(stamp: bytes) -> Order:
+        key = keys.stamps + stamp
 
-    return Write(commands, _nothing, stamps)
+        def words(server: Server, _: bytes) -> Words:
+            return ("EVALSHA", sha, 1, key, writer, milliseconds, "p" if server.evicts_volatile else "h")
+
+        return Order(key, words)
+
+    return Write([order(stamp) for stamp in dict.fromkeys(stamps)], _nothing, stamps)
 
 
 def release(keys: Keys, tokens: Mapping[bytes, bytes], writer: bytes) -> Write:
     """See :meth:`rowstamp.store.Store.release`."""
-    sha = _release_script().sha
 
-    def commands(server: Server) -> list[Words]:
-        tag = server.tag()
-        lives = STAMP_SECONDS * 1000, UNREAD_SECONDS * 1000
-        return [("EVALSHA", sha, 1, keys.stamps + stamp, tag, token, writer, *lives) for stamp, token in tokens.items()]
+    def result(told: Sequence[Told]) -> tuple[bool, ...]:
+        return tuple([_granted(each) == 1 for each in told])
 
-    def result(replies: list[Reply], _: Server) -> tuple[bool, ...]:
-        return tuple([reply == 1 for reply in _granted(replies)])
-
-    return Write(commands, result, tokens)
+    return Write(_releases(keys, tokens, writer), result, tokens)
 
 
 def touch(keys: Keys, tokens: Mapping[bytes, bytes]) -> Write:
     """See :meth:`rowstamp.store.Store.touch`: a release by a writer who holds nothing."""
-    return Write(release(keys, tokens, b"").commands, _nothing, tokens)
+    return Write(_releases(keys, tokens, b""), _nothing, tokens)
 
 
-def clear(keys: Keys) -> Write:
+def _releases(keys: Keys, tokens: Mapping[bytes, bytes], writer: bytes) -> list[Order]:
+    sha = scripts.release().sha
+    lives = (STAMP_SECONDS * 1000, UNREAD_SECONDS * 1000)
+
+    def order(stamp: bytes, token: bytes) -> Order:
+        key = keys.stamps + stamp
+
+        def words(_: Server, tag: bytes) -> Words:
+            return ("EVALSHA", sha, 1, key, tag, token, writer, *lives)
+
+        return Order(key, words)
+
+    return [order(*item) for item in tokens.items()]
+
+
+def clear(keys: Keys, known: Epoch) -> Write:
     """See :meth:`rowstamp.store.Store.clear`: a new epoch, under which no token given so far counts."""
     epoch = os.urandom(16)
 
-    def result(replies: list[Reply], server: Server) -> None:
-        _granted(replies)
-        server.epoch = epoch
+    def result(told: Sequence[Told]) -> None:
+        _nothing(told)
+        known.value = epoch
 
-    return Write(_always(("SET", keys.epoch, epoch, "EX", EPOCH_SECONDS)), result)
+    return Write(_plain(keys.epoch, "SET", keys.epoch, epoch, "EX", EPOCH_SECONDS).orders, result)
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, ceil(min(seconds, _LONGEST_SECONDS) * 1000))
 
 
-def _always(words: Words) -> Callable[[Server], list[Words]]:
-    """The commands of a call that says the same whoever the server is."""
-    return lambda _: [words]
+def _plain(key: bytes, *words: bytes | str | int) -> Write:
+    """A call that says one thing about a key, whoever the server is."""
+
+    def order(_: Server, __: bytes) -> Words:
+        return words
+
+    return Write([Order(key, order)], _nothing)
 
 
-def _granted(replies: list[Reply]) -> list[Reply]:
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies
+def _granted(told: Told) -> Reply:
+    if isinstance(told.reply, Exception):
+        raise told.reply
+    return told.reply
 
 
-def _nothing(replies: list[Reply], _: Server) -> None:
-    _granted(replies)
+def _nothing(told: Sequence[Told]) -> None:
+    for each in told:
+        _granted(each)
 
 
 # ------------------------------------------------------------------------------------------------------ states
 
 
-def _state(value: bytes | None, tag: bytes, now: float | None) -> StampState:
-    """The state of a stamp from its stored form.
+def state_of(value: bytes | None, tag: bytes, now: float | None) -> StampState:
+    """Return the state of a stamp from its stored form.
 
     Args:
         value: what GET returned.
@@ -361,138 +291,3 @@ def _state(value: bytes | None, tag: bytes, now: float | None) -> StampState:
     if now is None or kind == b"h":
         return _HELD
     return _HELD if any(end > now for (end,) in _HOLD.iter_unpack(value[_HOLDS_AT:])) else _MISSING
-
-
-class _ReadBatch:
-    """Several reads as one MGET, each key asked for once."""
-
-    def __init__(self, keys: Keys, reads: Sequence[Read], *, timed: bool) -> None:
-        self._keys = keys
-        self._reads = reads
-        self._timed = timed
-        wanted = [keys.epoch]
-        for read in reads:
-            if read.entry is not None:
-                wanted.append(keys.entries + read.entry)
-            wanted.extend([keys.stamps + stamp for stamp in read.stamps])
-        self._wanted = list(dict.fromkeys(wanted))
-
-    def commands(self) -> list[Words]:
-        mget: Words = ("MGET", *self._wanted)
-        # TIME before MGET: what has ended by then had ended when it was read.
-        return [("TIME",), mget] if self._timed else [mget]
-
-    def results(self, replies: list[Reply], server: Server) -> list[Any]:
-        refusal = next((reply for reply in replies if isinstance(reply, Exception)), None)
-        if refusal is not None:
-            return [refusal] * len(self._reads)
-        now = int(replies[0][0]) * 1000 + int(replies[0][1]) // 1000 if self._timed else None
-        values = dict(zip(self._wanted, replies[-1], strict=True))
-        server.epoch = values[self._keys.epoch]
-        tag = b"" if server.epoch is None else server.tag()
-        return [self._snapshot(read, values, tag, now) for read in self._reads]
-
-    def _snapshot(self, read: Read, values: Mapping[bytes, Any], tag: bytes, now: float | None) -> StoreSnapshot:
-        start = self._keys.stamps
-        states = tuple([_state(values[start + stamp], tag, now) for stamp in read.stamps])
-        blob = None if read.entry is None else values[self._keys.entries + read.entry]
-        return StoreSnapshot(blob, states)
-
-
-# -------------------------------------------------------------------------------------------------------- talk
-
-
-def converse(
-    keys: Keys, calls: Sequence[Call], server: Server, now: float, mirror: Mirror | None
-) -> Generator[list[Words], list[Reply], list[Any]]:
-    """Make several calls in one round trip, and let the mirror know; see :func:`_converse`."""
-    if mirror is None:
-        return (yield from _converse(keys, calls, server, now))
-    changes = [stamp for call in calls if isinstance(call, Write) for stamp in call.changes]
-    mirror.changed(changes)
-    fetch = mirror.begin()
-    found: list[Fetched] = []
-    try:
-        outcomes = yield from _converse(keys, calls, server, now)
-        for call, outcome in zip(calls, outcomes, strict=True):
-            if isinstance(call, Read) and isinstance(outcome, StoreSnapshot):
-                states = zip(call.stamps, outcome.stamps, strict=True)
-                found.extend([Fetched(stamp, state, server.identity) for stamp, state in states])
-        return outcomes
-    finally:
-        # Whatever became of it: the server may have done it.
-        mirror.changed(changes)
-        if fetch is not None:
-            mirror.end(fetch, server.epoch if found else None, found)
-
-
-def _converse(
-    keys: Keys, calls: Sequence[Call], server: Server, now: float
-) -> Generator[list[Words], list[Reply], list[Any]]:
-    """Make several calls in one round trip; the outcome of each is what it returns, or the error that it raises.
-
-    A second round trip follows where the server has forgotten a script, and a first one precedes where the store has no epoch.
-
-    Raises:
-        StoreError: the server is no longer who it was; nothing that it said is used, and the connection is to be closed.
-    """
-    writes = [call for call in calls if isinstance(call, Write)]
-    if writes and server.epoch is None:
-        server.epoch = _granted((yield _epoch_commands(keys)))[1]
-    check = now - server.checked_at > RECHECK_SECONDS
-    commands: list[Words] = [("INFO", "replication")] if check else []
-    reads = [call for call in calls if isinstance(call, Read)]
-    batch = _ReadBatch(keys, reads, timed=server.evicts_volatile)
-    if reads:
-        commands += batch.commands()
-    written = [write.commands(server) for write in writes]
-    for each in written:
-        commands += each
-    replies = yield commands
-    if any(isinstance(reply, NoScriptError) for reply in replies):
-        replies = yield from _with_sources(commands, replies)
-    left = iter(replies)
-    if check:
-        _check(server, next(left), now)
-    read = iter(batch.results([next(left) for _ in batch.commands()], server) if reads else ())
-    wrote = iter(
-        [_outcome(write, [next(left) for _ in each], server) for write, each in zip(writes, written, strict=True)]
-    )
-    return [next(read) if isinstance(call, Read) else next(wrote) for call in calls]
-
-
-def confirm(server: Server, now: float) -> Generator[list[Words], list[Reply], None]:
-    """See that the server is still who it was.
-
-    Raises:
-        StoreError: it is not; the connection is to be closed.
-    """
-    replies = yield [("INFO", "replication")]
-    _check(server, replies[0], now)
-
-
-def _check(server: Server, reply: Reply, now: float) -> None:
-    run_id = server.identity.partition(b" ")[0].decode()
-    if _identity(run_id, _info(reply)) != server.identity:
-        raise StoreError("the server has been demoted or promoted since this connection was made")
-    server.checked_at = now
-
-
-def _outcome(write: Write, replies: list[Reply], server: Server) -> Any:
-    try:
-        return write.result(replies, server)
-    except Exception as exc:  # noqa: BLE001 - handed to the caller whose call it is
-        return exc
-
-
-@lru_cache
-def _sources() -> Mapping[str, bytes]:
-    return {script.sha: script.source for script in (_mint_script(), _hold_script(), _release_script())}
-
-
-def _with_sources(commands: list[Words], replies: list[Reply]) -> Generator[list[Words], list[Reply], list[Reply]]:
-    """Say once more, with the script's text, what the server could not run because it has forgotten it."""
-    again = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    answers = yield [("EVAL", _sources()[str(commands[place][1])], *commands[place][2:]) for place in again]
-    found = dict(zip(again, answers, strict=True))
-    return [found.get(place, reply) for place, reply in enumerate(replies)]

@@ -8,7 +8,7 @@ from typing import Final
 from redis import exceptions as redis_errors
 
 from rowstamp.errors import StoreError
-from rowstamp.stores.redis.commands import UnusableServer
+from rowstamp.stores.redis.server import UnusableServer
 
 __all__ = ["FOREIGN", "is_outage", "is_permanent", "log_permanent", "store_error"]
 

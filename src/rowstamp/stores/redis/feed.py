@@ -23,11 +23,14 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from rowstamp.mirror import Feed, Mirror
-from rowstamp.stores.redis.address import Address
-from rowstamp.stores.redis.commands import RECHECK_SECONDS, Keys, Server, Words, confirm, greet
+from rowstamp.stores.redis.commands import Keys
 from rowstamp.stores.redis.errors import FOREIGN, is_permanent, log_permanent
-from rowstamp.stores.redis.sentinel import SentinelAddress, find
+from rowstamp.stores.redis.plan import Plan
+from rowstamp.stores.redis.scripts import Words
+from rowstamp.stores.redis.sentinel import find
+from rowstamp.stores.redis.server import RECHECK_SECONDS, Server, confirm
 from rowstamp.stores.redis.talk import lead
+from rowstamp.stores.redis.trip import Node
 
 __all__ = ["Feeds", "Follower", "heard"]
 
@@ -65,14 +68,15 @@ class Follower:
 
     Args:
         mirror: what it feeds.
-        address: where the server is, or who knows.
-        keys: how the keys of the store begin.
+        plan: what the store knows.
+        node: the server.
     """
 
-    def __init__(self, mirror: Mirror, address: Address | SentinelAddress, keys: Keys) -> None:
+    def __init__(self, mirror: Mirror, plan: Plan, node: Node) -> None:
         self._mirror = mirror
-        self._address = address
-        self._keys = keys
+        self._plan = plan
+        self._node = node
+        self._keys = plan.keys
         self._stopped = threading.Event()
         self._blamed = False
         self._thread = threading.Thread(target=self._follow, name="rowstamp-redis-feed", daemon=True)
@@ -108,11 +112,11 @@ class Follower:
 
     def _listen(self) -> None:
         """Listen until the connection is lost or the thread is to end."""
-        connection: Any = find(self._address).blocking(protocol=3)
+        connection: Any = find(self._plan.route.address_of(self._node)).blocking(protocol=3)
         feed: Feed | None = None
         try:
             connection.connect()
-            server = lead(connection, greet(self._keys, time.monotonic()))
+            server = lead(connection, self._plan.greet(self._node))
             # redis-py's own client-side cache uses its parser so; there is no other way to what is pushed.
             connection._parser.set_invalidation_push_handler(self._heard)  # noqa: SLF001
             lead(connection, _track(self._keys))
@@ -145,20 +149,20 @@ class Follower:
 
 
 class Feeds:
-    """The mirror of a store and the thread that feeds it, from when they are first wanted. For any number of threads.
+    """The mirror of a store and the threads that feed it, from when they are first wanted. For any number of threads.
+
+    In a cluster each node that has slots feeds it; what another says is not kept.
 
     Args:
-        address: where the server is.
-        keys: how the keys of the store begin.
+        plan: what the store knows.
     """
 
-    def __init__(self, address: Address | SentinelAddress, keys: Keys) -> None:
-        self._address = address
-        self._keys = keys
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._mirror: Mirror | None = None
-        self._follower: Follower | None = None
+        self._followers: dict[Node, Follower] = {}
         self._closed = False
 
     @property
@@ -166,29 +170,41 @@ class Feeds:
         """The mirror, if it has been asked for in this process."""
         if self._mirror is not None and self._pid != os.getpid():
             # A forked process has no thread to feed it, and the locks may be held by one that is not there.
-            self._pid, self._lock, self._mirror, self._follower = os.getpid(), threading.Lock(), None, None
+            self._pid, self._lock, self._mirror, self._followers = os.getpid(), threading.Lock(), None, {}
         return self._mirror
 
     def follow(self) -> Mirror:
         """Return the mirror, and see that it is being fed."""
-        mirror, follower = self.mirror, self._follower
-        if mirror is None or follower is None or not (follower.alive or self._closed):
+        mirror, followers = self.mirror, self._followers
+        fed = followers.keys() == self._plan.route.nodes and all(each.alive for each in followers.values())
+        if mirror is None or not (fed or self._closed):
             with self._lock:
                 mirror = self._mirror = self._mirror or Mirror()
-                if not (self._closed or (self._follower is not None and self._follower.alive)):
-                    self._follower = Follower(mirror, self._address, self._keys)
+                if not self._closed:
+                    self._follow_nodes(mirror)
         return mirror
 
+    def _follow_nodes(self, mirror: Mirror) -> None:
+        nodes, followers = self._plan.route.nodes, self._followers
+        for node in followers.keys() - nodes:
+            followers[node].stop()
+        self._followers = {
+            node: known
+            if (known := followers.get(node)) is not None and known.alive
+            else Follower(mirror, self._plan, node)
+            for node in nodes
+        }
+
     def close(self) -> None:
-        """End the thread, soon."""
+        """End the threads, soon."""
         self._closed = True
-        if self._follower is not None:
-            self._follower.stop()
+        for follower in self._followers.values():
+            follower.stop()
 
     def join(self, seconds: float) -> None:
-        """Wait until the thread has ended, for so long at most."""
-        if self._follower is not None:
-            self._follower.join(seconds)
+        """Wait until the threads have ended, for so long at most each."""
+        for follower in self._followers.values():
+            follower.join(seconds)
 
 
 def _track(keys: Keys) -> Generator[list[Words], list[Any], None]:

@@ -16,9 +16,9 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from rowstamp.errors import ConfigurationError, StoreError
-from rowstamp.stores.redis.address import OPTIONS, Address
-from rowstamp.stores.redis.commands import Reply, Words
+from rowstamp.stores.redis.address import OPTIONS, Address, split_hosts
 from rowstamp.stores.redis.errors import FOREIGN
+from rowstamp.stores.redis.scripts import Reply, Words
 from rowstamp.stores.redis.talk import alead, lead
 
 __all__ = ["SENTINEL_OPTIONS", "SentinelAddress", "afind", "find"]
@@ -78,19 +78,9 @@ class SentinelAddress:
         credentials = {
             name.removeprefix("sentinel_"): value for name, value in options.items() if name.startswith("sentinel_")
         }
-        found = tuple(_sentinel(host, credentials, primary) for host in hosts.split(","))
-        return cls(found, unquote(service), primary)
-
-
-def _sentinel(host: str, credentials: Mapping[str, str], like: Address) -> Address:
-    try:
-        parts = urlsplit(f"redis://{host}")
-        name, port = parts.hostname, parts.port
-    except ValueError:
-        name, port = None, None
-    if not name:
-        raise ConfigurationError("one of the sentinels in the store URL has no host, or a port that is no number")
-    return replace(like, options={"host": name, "port": port or _PORT, **credentials})
+        places = split_hosts(hosts, _PORT, "sentinels")
+        found = [replace(primary, options={"host": host, "port": port, **credentials}) for host, port in places]
+        return cls(tuple(found), unquote(service), primary)
 
 
 class _Election:

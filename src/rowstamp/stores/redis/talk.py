@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, TypeVar
 
+from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import ResponseError
 
 from rowstamp.errors import StoreError
 from rowstamp.stores.breaker import Breaker, Gate
 from rowstamp.stores.redis.address import AsyncConnection, Connection
-from rowstamp.stores.redis.commands import Server, Words
-from rowstamp.stores.redis.errors import is_outage, is_permanent, log_permanent, store_error
+from rowstamp.stores.redis.errors import FOREIGN, is_outage, is_permanent, log_permanent, store_error
+from rowstamp.stores.redis.scripts import Words
+from rowstamp.stores.redis.server import ChangedServer, Server
 
-__all__ = ["Health", "Line", "alead", "lead", "packed"]
+__all__ = ["OUTDATED", "Complaints", "Health", "Line", "Talk", "alead", "lead", "lead_all", "packed"]
+
+T = TypeVar("T")
 
 
 def _pack_here(words: Words) -> bytes:
@@ -35,19 +40,14 @@ def _packer() -> Callable[[Words], bytes]:
 _pack: Final = _packer()
 
 
-T = TypeVar("T")
-
-
 def packed(commands: list[Words]) -> bytes:
     """Return commands as they are sent."""
     return b"".join([_pack(words) for words in commands])
 
 
-def _refusal(exc: ResponseError) -> ResponseError:
-    """Return an error that concerns one command, as its reply; raise one that concerns the whole server."""
-    if is_outage(exc):
-        raise exc
-    return exc
+def _outage(replies: Sequence[Any]) -> ResponseError | None:
+    """The first reply that concerns the whole server, as opposed to one command."""
+    return next((reply for reply in replies if isinstance(reply, ResponseError) and is_outage(reply)), None)
 
 
 class Line:
@@ -64,39 +64,44 @@ class Line:
         self.used = False
 
 
+OUTDATED: Final = (Disconnected, ChangedServer)
+"""What goes wrong on a line that was closed, or whose server has changed, since it was last used: a new line may do."""
+
 _RESTING: Final = "the server does not answer and is left alone for a moment"
 
 
 class Health:
-    """Whether the server may be used, as operations find out; see :class:`~rowstamp.stores.breaker.Breaker`."""
+    """Whether one server may be used, as operations find out; see :class:`~rowstamp.stores.breaker.Breaker`."""
 
     def __init__(self) -> None:
         self.breaker = Breaker()
-        self.closed = False
-        self._blamed = False
 
-    def admit(self, probe: Callable[[], None]) -> None:
-        """Let an operation pass, or raise at once; ``probe`` is started if it is time to try the server again."""
-        if self.closed:
-            raise StoreError("the store is closed")
+    def admit(self, probe: Callable[[], None]) -> StoreError | None:
+        """Let an operation pass, or say why not; ``probe`` is started if it is time to try the server again."""
         gate = self.breaker.ask()
         if gate is Gate.ADMIT:
-            return
+            return None
         if gate is Gate.PROBE:
             probe()
-        raise StoreError(_RESTING)
+        return StoreError(_RESTING)
 
-    def failed(self, exc: BaseException) -> StoreError:
-        """Take note of an error on a line, and return what is raised instead of it."""
+    def failed(self, exc: BaseException) -> None:  # noqa: ARG002 - for those who want to know why
+        """Take note of an error on a line."""
         self.breaker.failed()
-        return self.refused(exc)
 
     def answered(self) -> None:
         """Take note of a line that worked."""
         self.breaker.succeeded()
 
-    def refused(self, exc: BaseException) -> StoreError:
-        """Take note of an error that concerns one operation, and return what is raised instead of it."""
+
+class Complaints:
+    """Turns what went wrong into what a store raises, and says once what will not mend by itself."""
+
+    def __init__(self) -> None:
+        self._blamed = False
+
+    def of(self, exc: BaseException) -> StoreError:
+        """Return what is raised instead of an error."""
         if is_permanent(exc) and not self._blamed:
             self._blamed = True
             log_permanent(exc)
@@ -105,39 +110,124 @@ class Health:
         return error
 
 
-def lead(connection: Connection, talk: Generator[list[Words], list[Any], T]) -> T:
-    """Lead a talk to its end on a connection."""
-    commands = next(talk)
-    while True:
-        connection.send_packed_command([packed(commands)], check_health=False)
-        replies = [_reply(connection) for _ in commands]
+# --------------------------------------------------------------------------------------------------- blocking
+
+
+class Talk:
+    """A talk under way on a blocking connection; talks on several are led together by :func:`lead_all`.
+
+    Attributes:
+        result: what the talk has led to, once it is over.
+        error: what went wrong, one of :data:`~rowstamp.stores.redis.errors.FOREIGN`.
+        over: whether it is over.
+    """
+
+    __slots__ = ("_commands", "_connection", "_steps", "error", "over", "result")
+
+    def __init__(self, connection: Connection, steps: Generator[list[Words], list[Any], Any]) -> None:
+        self._connection = connection
+        self._steps = steps
+        self._commands: list[Words] = []
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.over = False
+
+    def start(self) -> None:
+        """Say the first thing."""
         try:
-            commands = talk.send(replies)
+            self._say(next(self._steps))
+        except FOREIGN as exc:
+            self._fail(exc)
+
+    def go_on(self, deadline: float | None) -> None:
+        """Hear the replies, and say the next thing if there is one.
+
+        Args:
+            deadline: when the first reply has to be there; ``None`` leaves that to the connection's own timeout.
+        """
+        try:
+            if deadline is not None and not self._connection.can_read(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            self._hear([_reply(self._connection) for _ in self._commands])
+        except FOREIGN as exc:
+            self._fail(exc)
+
+    def _hear(self, replies: list[Any]) -> None:
+        outage = _outage(replies)
+        try:
+            # Heard first by the talk, which may know better why the server is of no use.
+            commands = self._steps.send(replies)
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            self.result, self.error, self.over = stop.value, outage, True
+        else:
+            if outage is not None:
+                raise outage
+            self._say(commands)
+
+    def _say(self, commands: list[Words]) -> None:
+        self._commands = commands
+        self._connection.send_packed_command([packed(commands)], check_health=False)
+
+    def _fail(self, exc: Exception) -> None:
+        self.error, self.over = exc, True
+
+
+def lead_all(talks: Sequence[Talk], seconds: float) -> None:
+    """Lead talks to their ends: everything is said on all connections before a reply is awaited on any.
+
+    Args:
+        talks: the talks, each on a connection of its own.
+        seconds: how long the servers may take altogether: they work at the same time.
+    """
+    deadline = time.monotonic() + seconds
+    for talk in talks:
+        talk.start()
+    while waiting := [talk for talk in talks if not talk.over]:
+        for place, talk in enumerate(waiting):
+            # The first has its connection's own timeout, which spares a look at the socket where there is but one.
+            talk.go_on(deadline if place else None)
+
+
+def lead(connection: Connection, steps: Generator[list[Words], list[Any], T]) -> T:
+    """Lead one talk to its end on a connection."""
+    talk = Talk(connection, steps)
+    talk.start()
+    while not talk.over:
+        talk.go_on(None)
+    if talk.error is not None:
+        raise talk.error
+    return talk.result  # type: ignore[no-any-return]
 
 
 def _reply(connection: Connection) -> Any:
     try:
         return connection.read_response()
     except ResponseError as exc:
-        return _refusal(exc)
+        return exc
 
 
-async def alead(connection: AsyncConnection, talk: Generator[list[Words], list[Any], T]) -> T:
+# ---------------------------------------------------------------------------------------------------- awaited
+
+
+async def alead(connection: AsyncConnection, steps: Generator[list[Words], list[Any], T]) -> T:
     """Lead a talk to its end on a connection."""
-    commands = next(talk)
+    commands = next(steps)
     while True:
         await connection.send_packed_command([packed(commands)], check_health=False)
         replies = [await _areply(connection) for _ in commands]
+        outage = _outage(replies)
         try:
-            commands = talk.send(replies)
+            commands = steps.send(replies)
         except StopIteration as stop:
+            if outage is not None:
+                raise outage from None
             return stop.value  # type: ignore[no-any-return]
+        if outage is not None:
+            raise outage
 
 
 async def _areply(connection: AsyncConnection) -> Any:
     try:
         return await connection.read_response()
     except ResponseError as exc:
-        return _refusal(exc)
+        return exc

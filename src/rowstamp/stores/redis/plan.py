@@ -1,0 +1,94 @@
+"""What a store on Redis knows and what it says, without I/O: the part that the blocking and the awaited skin share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from typing import Any, TypeAlias
+
+from rowstamp.mirror import Fetched, Mirror
+from rowstamp.model import StoreSnapshot
+from rowstamp.stores.redis.address import Address
+from rowstamp.stores.redis.cluster import ClusterAddress, route_to
+from rowstamp.stores.redis.commands import Call, Epoch, Keys, Read, Write
+from rowstamp.stores.redis.scripts import Reply, Words
+from rowstamp.stores.redis.sentinel import SentinelAddress
+from rowstamp.stores.redis.server import ChangedServer, Identities, Server, greet
+from rowstamp.stores.redis.trip import Answer, Errand, Node, Trip
+
+__all__ = ["Plan"]
+
+Steps: TypeAlias = Generator[list[Errand], list[Answer | Exception], list[Any]]
+
+
+class Plan:
+    """The keys, the epoch, the servers met and the way to each of them; for any number of threads and event loops.
+
+    Args:
+        address: where the server is.
+        hold_ttl: how long holds last at most, in seconds.
+    """
+
+    def __init__(self, address: Address | SentinelAddress | ClusterAddress, hold_ttl: float) -> None:
+        self.address = address
+        self.keys = Keys.of(address.prefix)
+        self.epoch = Epoch()
+        self.route = route_to(address)
+        self._identities = Identities(hold_ttl)
+        self._latest: dict[Node, bytes] = {}
+
+    def trip(self, calls: Sequence[Call], mirror: Mirror | None) -> Steps:
+        """Make calls: yields the errands that are to be run at the same time, and returns the outcome of each call.
+
+        Args:
+            calls: the calls.
+            mirror: is told of what is read and changed.
+        """
+        trip = Trip(calls, self.keys, self.epoch, self.route, time.monotonic())
+        return trip.steps() if mirror is None else _mirrored(trip, calls, mirror)
+
+    def talk(self, errand: Errand, server: Server) -> Generator[list[Words], list[Reply], Answer]:
+        """Run an errand: what is said on a line.
+
+        Raises:
+            ChangedServer: a newer line has met another server there. After a failover that was asked for, Sentinel lets both
+                primaries be for a while: whoever used the old one for some stamps would miss what the new one is told.
+        """
+        if server.identity != self._latest.get(errand.node):
+            raise ChangedServer("another server has taken this one's place")
+        return errand.talk(server, time.monotonic(), in_cluster=self.route.in_cluster)
+
+    def greet(self, node: Node) -> Generator[list[Words], list[Reply], Server]:
+        """Learn who a server is: what is said first on a new line."""
+        # In a cluster the epoch may be another node's; on a server alone it comes at no cost.
+        more = [] if self.route.in_cluster else self.epoch.commands(self.keys)
+        server, replies = yield from greet(
+            self._identities,
+            self.route.marker(node, self.keys.marks),
+            in_cluster=self.route.in_cluster,
+            more=more,
+        )
+        if more and isinstance(replies[1], bytes):
+            self.epoch.learnt(replies[1], time.monotonic())
+        self._latest[node] = server.identity
+        return server
+
+
+def _mirrored(trip: Trip, calls: Sequence[Call], mirror: Mirror) -> Steps:
+    changes = [stamp for call in calls if isinstance(call, Write) for stamp in call.changes]
+    mirror.changed(changes)
+    fetch = mirror.begin()
+    found: list[Fetched] = []
+    try:
+        outcomes = yield from trip.steps()
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if isinstance(call, Read) and isinstance(outcome, StoreSnapshot):
+                states = zip(call.stamps, outcome.stamps, strict=True)
+                found.extend([Fetched(stamp, state, trip.witness(stamp)) for stamp, state in states])
+        return outcomes
+    finally:
+        # Whatever became of it: the server may have done it.
+        mirror.changed(changes)
+        if fetch is not None:
+            epoch, by = trip.epoch_read if found else (None, b"")
+            mirror.end(fetch, epoch, found, by=by)
