@@ -1,9 +1,9 @@
-"""What the Redis stores cost beside a bare GET of the same client, interleaved in one run on a private Valkey.
+"""What reads and commits cost on Redis and Valkey beside a bare GET of the same client, interleaved on one private server.
 
-    python benchmarks/store.py [--rounds N] [--redis PROGRAM] [--largest ENTRIES]
+    python benchmarks/store.py [--rounds N] [--redis PROGRAM] [--largest ENTRIES] [--payload BYTES]
 
-Each figure is the median of the rounds; ratios are medians of the ratios within a round, so that a machine that
-becomes slower in the middle changes both sides alike.
+Each figure is the median of the rounds; ratios are medians of the ratios within a round, so that a machine that becomes
+slower in the middle changes both sides alike.
 """
 
 from __future__ import annotations
@@ -13,47 +13,72 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import redis
 import redis.asyncio
 
 from rowstamp.drivers import perform, run, run_async
+from rowstamp.entry import pack_entry
+from rowstamp.mirror import Mirror
 from rowstamp.model import fresh_token
-from rowstamp.protocol import Hit, fill, lookup
+from rowstamp.near import NearCache
+from rowstamp.protocol import Flow, Hit, Miss, fill, lookup
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore
-from rowstamp.stores.redis.address import Address
-from rowstamp.stores.redis.clients import address_of_client
 from rowstamp.testing.servers import ValkeyServer
 
 STAMPS = [os.urandom(16) for _ in range(4)]
 ENTRY = os.urandom(16)
-BODY = os.urandom(400)
 TASKS = 100
+BOUND = 60.0
+KINDS = ("strict hit", "strict hit, near cache", "bounded hit")
 
 
-def address(url: str) -> Address:
-    with redis.Redis.from_url(url) as client:
-        found = address_of_client(client, timeout_ms=5000)
-    assert isinstance(found, Address)
-    return found
+# ----------------------------------------------------------------------------------------------------------- reads
 
 
-# -------------------------------------------------------------------------------------------------- one operation
+class Reads:
+    """The three kinds of hit, as flows."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.near = NearCache(1 << 24)
+        self.mirror = mirror
+
+    def flow(self, kind: str) -> Flow[Hit | Miss]:
+        flow = lookup(ENTRY, STAMPS)
+        if kind == "strict hit":
+            return flow
+        return self.near.through(flow, *((self.mirror, BOUND) if kind == "bounded hit" else ()))
 
 
-def hit(store: RedisStore) -> None:
-    outcome = run(lookup(ENTRY, STAMPS), lambda operation: perform(store, operation, None))
+def hit(store: RedisStore, reads: Reads, kind: str) -> None:
+    outcome = run(reads.flow(kind), lambda operation: perform(store, operation, None))
     assert isinstance(outcome, Hit)
 
 
-async def ahit(store: AsyncRedisStore) -> None:
-    async def step(operation: object) -> object:
-        return await perform(store, operation, None)  # type: ignore[arg-type]
+async def ahit(store: AsyncRedisStore, reads: Reads, kind: str) -> None:
+    async def step(operation: Any) -> Any:
+        return await perform(store, operation, None)
 
-    outcome = await run_async(lookup(ENTRY, STAMPS), step)
+    outcome = await run_async(reads.flow(kind), step)
     assert isinstance(outcome, Hit)
+
+
+def fill_entry(store: RedisStore, payload: bytes) -> None:
+    def step(operation: Any) -> Any:
+        return perform(store, operation, None)
+
+    outcome = run(lookup(ENTRY, STAMPS, serve=False), step)
+    assert isinstance(outcome, Miss)
+    assert outcome.ticket is not None
+    run(fill(outcome.ticket, payload, ttl=3600, ends_at=time.time() + 3600), step)
+
+
+# --------------------------------------------------------------------------------------------------------- timing
 
 
 def timed(operation: Callable[[], object], count: int) -> float:
@@ -82,125 +107,127 @@ async def together(operation: Callable[[], Awaitable[object]], count: int) -> fl
     return (time.perf_counter() - begin) / count * 1e6
 
 
-# --------------------------------------------------------------------------------------------------------- reports
-
-
 def report(title: str, base: str, figures: dict[str, list[float]]) -> None:
     print(f"\n{title}")
     for name, values in figures.items():
         ratio = statistics.median(value / first for value, first in zip(values, figures[base], strict=True))
-        print(f"  {name:<42} {statistics.median(values):>9.1f} µs   × {ratio:.2f}")
+        print(f"  {name:<42} {statistics.median(values):>9.1f} µs   × {ratio:.3f}")
 
 
-def blocking(url: str, rounds: int) -> None:
-    client, store = redis.Redis.from_url(url), RedisStore(address(url), hold_ttl=0)
-    client.set("bare", BODY)
-    tokens = {stamp: fresh_token() for stamp in STAMPS}
-    store.mint(tokens)
-    ticket = run(lookup(ENTRY, STAMPS), lambda operation: perform(store, operation, None)).ticket  # type: ignore[union-attr]
-    run(fill(ticket, BODY, ttl=3600), lambda operation: perform(store, operation, None))  # type: ignore[arg-type]
-    figures: dict[str, list[float]] = {"bare GET": [], "MGET of as many keys": [], "strict hit": []}
-    for _ in range(rounds):
-        figures["bare GET"].append(timed(lambda: client.get("bare"), 2000))
-        figures["MGET of as many keys"].append(timed(lambda: client.mget(["bare"] * 6), 2000))
-        figures["strict hit"].append(timed(lambda: hit(store), 2000))
-    report("blocking, one after the other", "bare GET", figures)
-    client.close()
+# --------------------------------------------------------------------------------------------------------- reports
+
+
+@contextmanager
+def blocking_store(url: str) -> Iterator[tuple[redis.Redis, RedisStore]]:
+    client = redis.Redis.from_url(url)
+    store = RedisStore.of_client(client, timeout_ms=5000, hold_ttl=0)
+    yield client, store
     store.close()
+    client.close()
 
 
-async def awaited(url: str, rounds: int) -> None:
-    client, store = redis.asyncio.Redis.from_url(url), AsyncRedisStore(address(url), hold_ttl=0)
-    await ahit(store)
-    one: dict[str, list[float]] = {"bare GET": [], "strict hit": []}
-    many: dict[str, list[float]] = {
-        "bare GET, one after the other": [],
-        f"bare GET, {TASKS} tasks": [],
-        f"strict hit, {TASKS} tasks": [],
-    }
+def blocking(url: str, rounds: int, payload: bytes) -> None:
+    with blocking_store(url) as (client, store):
+        client.set("bare", payload)
+        fill_entry(store, payload)
+        reads = Reads(store.follow())
+        figures: dict[str, list[float]] = {"bare GET": [], "MGET of as many keys": [], **{kind: [] for kind in KINDS}}
+        for _ in range(rounds):
+            figures["bare GET"].append(timed(lambda: client.get("bare"), 1000))
+            figures["MGET of as many keys"].append(timed(lambda: client.mget(["bare"] * 6), 1000))
+            for kind in KINDS:
+                figures[kind].append(timed(partial(hit, store, reads, kind), 1000))
+        report("blocking, one after the other", "bare GET", figures)
+
+
+async def awaited(url: str, rounds: int, payload: bytes) -> None:
+    client = redis.asyncio.Redis.from_url(url)
+    store = AsyncRedisStore.of_client(client, timeout_ms=5000, hold_ttl=0)
+    await client.set("bare", payload)
+    reads = Reads(store.follow())
+    one: dict[str, list[float]] = {"bare GET": [], **{kind: [] for kind in KINDS}}
+    many: dict[str, list[float]] = {"bare GET, one after the other": [], f"bare GET, {TASKS} tasks": []}
+    many |= {f"{kind}, {TASKS} tasks": [] for kind in KINDS}
     for _ in range(rounds):
-        one["bare GET"].append(await atimed(lambda: client.get("bare"), 2000))
-        one["strict hit"].append(await atimed(lambda: ahit(store), 2000))
+        one["bare GET"].append(await atimed(lambda: client.get("bare"), 1000))
         many["bare GET, one after the other"].append(one["bare GET"][-1])
-        many[f"bare GET, {TASKS} tasks"].append(await together(lambda: client.get("bare"), 4000))
-        many[f"strict hit, {TASKS} tasks"].append(await together(lambda: ahit(store), 10_000))
+        many[f"bare GET, {TASKS} tasks"].append(await together(lambda: client.get("bare"), 2000))
+        for kind in KINDS:
+            one[kind].append(await atimed(partial(ahit, store, reads, kind), 1000))
+            many[f"{kind}, {TASKS} tasks"].append(await together(partial(ahit, store, reads, kind), 5000))
     report("awaited, one after the other", "bare GET", one)
     report(f"awaited, time for each of many operations of {TASKS} tasks", "bare GET, one after the other", many)
     await store.aclose()
     await client.aclose()
 
 
-def commits(url: str, largest: int) -> None:
+def commits(url: str, largest: int, payload: bytes) -> None:
     """Hold and release of four stamps, with more and more entries in the store."""
     print("\nhold + release of 4 stamps (two round trips)")
-    client, store = redis.Redis.from_url(url), RedisStore(address(url), hold_ttl=0)
-    client.flushall()
-    present, before = 0, 0
-    for entries in (10, 1_000, 100_000, 1_000_000):
-        if entries > largest:
-            break
-        populate(client, store, present, entries)
-        present = entries
-        tokens = {stamp: fresh_token() for stamp in STAMPS}
+    with blocking_store(url) as (client, store):
+        client.flushall()
+        present = 0
+        for entries in (10, 1_000, 100_000, 1_000_000):
+            if entries > largest:
+                break
+            populate(client, entries - present, payload)
+            present = entries
+            tokens = {stamp: fresh_token() for stamp in STAMPS}
 
-        def transaction(tokens: dict[bytes, bytes] = tokens) -> None:
-            writer = fresh_token()
-            store.hold(STAMPS, writer, 10)
-            store.release(tokens, writer)
+            def transaction(tokens: dict[bytes, bytes] = tokens) -> None:
+                writer = fresh_token()
+                store.hold(STAMPS, writer, 10)
+                store.release(tokens, writer)
 
-        taken = statistics.median(timed(transaction, 300) for _ in range(7))
-        print(f"  {entries:>9,} entries {taken:>12.1f} µs")
-        used: int = client.info("memory")["used_memory"]  # type: ignore[index]
-        if entries >= 100_000:
-            print(
-                f"            {(used - before) / entries:>12.0f} bytes an entry in all; its key, blob, stamp and token "
-                f"are {16 + blob_size() + 32:,}"
-            )
-        else:
-            before = used
-    store.close()
-    client.close()
+            taken = statistics.median(timed(transaction, 100) for _ in range(15))
+            print(f"  {entries:>9,} entries {taken:>12.1f} µs")
 
 
-def blob_size() -> int:
-    from rowstamp.entry import pack_entry
-
-    return len(pack_entry(ENTRY, {stamp: stamp for stamp in STAMPS[:3]}, BODY))
-
-
-def populate(client: redis.Redis, store: RedisStore, start: int, end: int) -> None:
-    """Put entries, each with a stamp of its own and two that it shares."""
-    from rowstamp.entry import pack_entry
-
-    tag = ops_tag(store)
-    for first in range(start, end, 10_000):
+def populate(client: redis.Redis, count: int, payload: bytes) -> None:
+    """Put entries, each with the stamp of a row of its own."""
+    for first in range(0, count, 10_000):
         pipeline = client.pipeline(transaction=False)
-        for _ in range(first, min(first + 10_000, end)):
-            key, stamp, token = os.urandom(16), os.urandom(16), fresh_token()
-            blob = pack_entry(key, {stamp: token, STAMPS[0]: token, STAMPS[1]: token}, BODY)
-            pipeline.set(b"rs:e:" + key, blob, px=3_600_000)
-            pipeline.set(b"rs:s:" + stamp, b"t" + tag + token, px=86_400_000)
+        for _ in range(min(10_000, count - first)):
+            key, stamp = os.urandom(16), os.urandom(16)
+            pipeline.set(b"rs:e:" + key, pack_entry(key, {stamp: stamp}, payload), px=3_600_000)
+            pipeline.set(b"rs:s:" + stamp, b"t" + bytes(8) + os.urandom(16), px=86_400_000)
         pipeline.execute()
 
 
-def ops_tag(store: RedisStore) -> bytes:
-    store.mint({STAMPS[0]: fresh_token()})
-    (lines,) = store._lines.values()  # noqa: SLF001 - to write a million stamps in pipelines
-    tag: bytes = lines.idle[-1].server.tag(store._plan.epoch.value)  # noqa: SLF001
-    return tag
+def memory(url: str, payload: bytes, entries: int = 50_000) -> None:
+    """Bytes an entry takes beyond its payload: as the server says of one key, and of many together."""
+    print("\nbytes of an entry beyond its payload")
+    with redis.Redis.from_url(url) as client:
+        for what, bodies in (("the entry", True), ("and a stamp that nobody else depends on", False)):
+            client.flushall()
+            before: int = client.info("memory")["used_memory"]  # type: ignore[index]
+            populate(client, entries, payload)
+            if bodies:
+                for key in client.scan_iter("rs:s:*", count=10_000):
+                    client.unlink(key)
+            used: int = client.info("memory")["used_memory"]  # type: ignore[index]
+            key = next(client.scan_iter("rs:e:*" if bodies else "rs:s:*"))
+            one: int = client.memory_usage(key)  # type: ignore[assignment]
+            alone = one - len(payload) if bodies else one
+            print(
+                f"  {what:<42} {alone:>6} by MEMORY USAGE, {(used - before) / entries - len(payload):>6.0f} of all, tables included"
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--redis", type=Path, help="a Redis server to run instead of Valkey")
     parser.add_argument("--largest", type=int, default=1_000_000)
+    parser.add_argument("--payload", type=int, default=400)
     options = parser.parse_args()
+    payload = os.urandom(options.payload)
     with ValkeyServer(options.redis) as server:
-        print(f"{server.url()} {options.redis or 'Valkey'}, payload {len(BODY)} bytes, {len(STAMPS)} stamps")
-        blocking(server.url(), options.rounds)
-        asyncio.run(awaited(server.url(), options.rounds))
-        commits(server.url(), options.largest)
+        print(f"{server.url()} {options.redis or 'Valkey'}, payload {len(payload)} bytes, {len(STAMPS)} stamps")
+        blocking(server.url(), options.rounds, payload)
+        asyncio.run(awaited(server.url(), options.rounds, payload))
+        memory(server.url(), payload)
+        commits(server.url(), options.largest, payload)
 
 
 if __name__ == "__main__":

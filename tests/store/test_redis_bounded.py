@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,46 @@ def test_its_own_write_is_visible_at_once(process: Process, monkeypatch: pytest.
         case _:
             process.store.release({A: digest("a2")}, digest("writer"))
     assert process.read() is None
+
+
+def test_its_own_write_is_forgotten_before_it_is_sent_and_after(
+    process: Process, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In between, another read of the process may have fetched the old token."""
+    process.warm()
+    monkeypatch.setattr(feeds, "heard", lambda *_: None)
+    changed, seen = process.mirror.changed, list[bytes]()
+    with redis.Redis.from_url(url) as client:
+
+        def spy(stamps: Iterable[bytes]) -> None:
+            names = list(stamps)
+            if A in names:
+                seen.append(bytes(client.get(b"rs:s:" + A) or b"")[:1])  # type: ignore[arg-type]
+            changed(names)
+
+        monkeypatch.setattr(process.mirror, "changed", spy)
+        process.store.hold([A], digest("writer"), 60)
+    assert seen == [b"t", b"h"]
+
+
+def test_a_client_that_cannot_hear_pushes_says_so_once_and_leaves_reads_strict(
+    process: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another version of the client may lack what the feed needs; no read is broken by it, and no thread started anew."""
+    tried = threading.Semaphore(0)
+
+    def find(_: object) -> object:
+        tried.release()
+        raise AttributeError("no push handler")
+
+    monkeypatch.setattr(feeds, "find", find)
+    process.load(b"body")
+    for _ in range(3):
+        assert process.read() == b"body"
+        assert process.trips == 1
+    assert all(tried.acquire(timeout=20) for _ in range(2))
+    assert len([record for record in caplog.records if "cannot be followed" in record.message]) == 1
+    assert len([thread for thread in threading.enumerate() if thread.name == "rowstamp-redis-feed"]) == 1
 
 
 def test_clear_is_visible_after_a_heartbeat(process: Process, process_of: Callable[[str], Process], url: str) -> None:

@@ -14,6 +14,7 @@ end of each round of the server's event loop, and a PING that is served in a rou
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -24,7 +25,7 @@ from redis.exceptions import ResponseError
 
 from rowstamp.mirror import Feed, Mirror
 from rowstamp.stores.redis.commands import Keys
-from rowstamp.stores.redis.errors import FOREIGN, is_permanent, log_permanent
+from rowstamp.stores.redis.errors import FOREIGN, is_permanent, store_error
 from rowstamp.stores.redis.plan import Plan
 from rowstamp.stores.redis.scripts import Words
 from rowstamp.stores.redis.sentinel import find
@@ -33,6 +34,8 @@ from rowstamp.stores.redis.talk import lead
 from rowstamp.stores.redis.trip import Node
 
 __all__ = ["Feeds", "Follower", "heard"]
+
+_log: Final = logging.getLogger("rowstamp.redis")
 
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
@@ -101,10 +104,12 @@ class Follower:
             began = time.monotonic()
             try:
                 self._listen()
-            except FOREIGN as exc:
-                if is_permanent(exc) and not self._blamed:
+            except Exception as exc:  # noqa: BLE001 - a thread that died would be started again by the next read, and the next
+                if not self._blamed and (is_permanent(exc) or not isinstance(exc, FOREIGN)):
                     self._blamed = True
-                    log_permanent(exc)
+                    _log.error(
+                        "the changes of stamps cannot be followed, so bounded reads are strict: %s", store_error(exc)
+                    )
             if time.monotonic() - began > _LONGEST_PAUSE:
                 pause = _SHORTEST_PAUSE
             self._stopped.wait(pause)

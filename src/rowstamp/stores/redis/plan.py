@@ -11,6 +11,7 @@ from rowstamp.model import StoreSnapshot
 from rowstamp.stores.redis.address import Address
 from rowstamp.stores.redis.cluster import ClusterAddress, route_to
 from rowstamp.stores.redis.commands import Call, Epoch, Keys, Read, Write
+from rowstamp.stores.redis.reading import Reading
 from rowstamp.stores.redis.scripts import Reply, Words
 from rowstamp.stores.redis.sentinel import SentinelAddress
 from rowstamp.stores.redis.server import ChangedServer, Identities, Server, greet
@@ -44,8 +45,19 @@ class Plan:
             calls: the calls.
             mirror: is told of what is read and changed.
         """
-        trip = Trip(calls, self.keys, self.epoch, self.route, time.monotonic())
+        trip = self._reading(calls) or Trip(calls, self.keys, self.epoch, self.route, time.monotonic())
         return trip.steps() if mirror is None else _mirrored(trip, calls, mirror)
+
+    def _reading(self, calls: Sequence[Call]) -> Reading | None:
+        """Return calls that are nothing but reads, on a server that has all the keys."""
+        if self.route.in_cluster:
+            return None
+        reads = [call for call in calls if isinstance(call, Read)]
+        return (
+            Reading(reads, self.keys, self.epoch, self.route.node_of(self.keys.epoch))
+            if len(reads) == len(calls)
+            else None
+        )
 
     def talk(self, errand: Errand, server: Server) -> Generator[list[Words], list[Reply], Answer]:
         """Run an errand: what is said on a line.
@@ -74,7 +86,7 @@ class Plan:
         return server
 
 
-def _mirrored(trip: Trip, calls: Sequence[Call], mirror: Mirror) -> Steps:
+def _mirrored(trip: Trip | Reading, calls: Sequence[Call], mirror: Mirror) -> Steps:
     changes = [stamp for call in calls if isinstance(call, Write) for stamp in call.changes]
     mirror.changed(changes)
     fetch = mirror.begin()
