@@ -183,35 +183,30 @@ def commits(url: str, largest: int, payload: bytes) -> None:
             print(f"  {entries:>9,} entries {taken:>12.1f} µs")
 
 
-def populate(client: redis.Redis, count: int, payload: bytes) -> None:
-    """Put entries, each with the stamp of a row of its own."""
+def populate(client: redis.Redis, count: int, payload: bytes, kept: bytes = b"rs:") -> None:
+    """Put entries, each with the stamp of a row of its own, as far as their keys begin with ``kept``."""
     for first in range(0, count, 10_000):
         pipeline = client.pipeline(transaction=False)
         for _ in range(min(10_000, count - first)):
             key, stamp = os.urandom(16), os.urandom(16)
             pipeline.set(b"rs:e:" + key, pack_entry(key, {stamp: stamp}, payload), px=3_600_000)
-            pipeline.set(b"rs:s:" + stamp, b"t" + bytes(8) + os.urandom(16), px=86_400_000)
+            if b"rs:s:".startswith(kept):
+                pipeline.set(b"rs:s:" + stamp, b"t" + bytes(8) + os.urandom(16), px=86_400_000)
         pipeline.execute()
 
 
-def memory(url: str, payload: bytes, entries: int = 50_000) -> None:
+def memory(program: Path | None, payload: bytes, entries: int = 50_000) -> None:
     """Bytes an entry takes beyond its payload: as the server says of one key, and of many together."""
     print("\nbytes of an entry beyond its payload")
-    with redis.Redis.from_url(url) as client:
-        for what, bodies in (("the entry", True), ("and a stamp that nobody else depends on", False)):
-            client.flushall()
-            before: int = client.info("memory")["used_memory"]  # type: ignore[index]
-            populate(client, entries, payload)
-            if bodies:
-                for key in client.scan_iter("rs:s:*", count=10_000):
-                    client.unlink(key)
-            used: int = client.info("memory")["used_memory"]  # type: ignore[index]
-            key = next(client.scan_iter("rs:e:*" if bodies else "rs:s:*"))
-            one: int = client.memory_usage(key)  # type: ignore[assignment]
-            alone = one - len(payload) if bodies else one
-            print(
-                f"  {what:<42} {alone:>6} by MEMORY USAGE, {(used - before) / entries - len(payload):>6.0f} of all, tables included"
-            )
+    for what, kept in (("the entry", b"rs:e:"), ("with a stamp that nobody else depends on", b"rs:")):
+        with ValkeyServer(program) as server, redis.Redis.from_url(server.url()) as client:
+            before: Any = client.info("memory")
+            populate(client, entries, payload, kept)
+            used: Any = client.info("memory")
+            keys = [next(client.scan_iter(pattern)) for pattern in ("rs:e:*", "rs:s:*")[: 1 if kept == b"rs:e:" else 2]]
+            alone = sum(client.memory_usage(key) or 0 for key in keys) - len(payload)
+            of_all = (used["used_memory"] - before["used_memory"]) / entries - len(payload)
+            print(f"  {what:<42} {alone:>6} by MEMORY USAGE, {of_all:>6.0f} with their share of the tables")
 
 
 def main() -> None:
@@ -226,8 +221,8 @@ def main() -> None:
         print(f"{server.url()} {options.redis or 'Valkey'}, payload {len(payload)} bytes, {len(STAMPS)} stamps")
         blocking(server.url(), options.rounds, payload)
         asyncio.run(awaited(server.url(), options.rounds, payload))
-        memory(server.url(), payload)
         commits(server.url(), options.largest, payload)
+    memory(options.redis, payload)
 
 
 if __name__ == "__main__":

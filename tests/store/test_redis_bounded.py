@@ -189,7 +189,7 @@ def test_its_own_write_is_forgotten_before_it_is_sent_and_after(
         def spy(stamps: Iterable[bytes]) -> None:
             names = list(stamps)
             if A in names:
-                seen.append(bytes(client.get(b"rs:s:" + A) or b"")[:1])  # type: ignore[arg-type]
+                seen.append(bytes(client.get(b"rs:s:" + A) or b"")[:1])
             changed(names)
 
         monkeypatch.setattr(process.mirror, "changed", spy)
