@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,9 @@ BOUND = 60.0
 class Process:
     """A process with a store and a near cache, and a count of the round trips of its reads."""
 
-    def __init__(self, store: Store, followed: RedisStore | AsyncRedisStore) -> None:
+    def __init__(self, store: Store, followed: RedisStore | AsyncRedisStore, stamps: Sequence[bytes] = (A, B)) -> None:
         self.store = store
+        self.stamps = stamps
         self.followed = followed
         self.near = NearCache(1 << 20)
         self.trips = 0
@@ -65,11 +66,11 @@ class Process:
     def read(self, *, bound: float = BOUND) -> bytes | None:
         """The body of a hit, or ``None``."""
         self.trips = 0
-        outcome: Hit | Miss = self.run(self.near.through(lookup(E, (A, B)), self.mirror, bound))
+        outcome: Hit | Miss = self.run(self.near.through(lookup(E, self.stamps), self.mirror, bound))
         return outcome.body if isinstance(outcome, Hit) else None
 
     def load(self, body: bytes) -> None:
-        outcome = self.run(lookup(E, (A, B), serve=False))
+        outcome = self.run(lookup(E, self.stamps, serve=False))
         assert isinstance(outcome, Miss)
         assert outcome.ticket is not None
         self.run(fill(outcome.ticket, body, ttl=60, ends_at=4e9))
@@ -80,12 +81,12 @@ class Process:
         until(lambda: self.read() == body and self.trips == 0)
 
     def write(self) -> None:
-        self.run(commit([A], writer=os.urandom(16), hold_ttl=60, refused=lambda _: False))
+        self.run(commit(self.stamps[:1], writer=os.urandom(16), hold_ttl=60, refused=lambda _: False))
 
     def beats(self) -> None:
         """Wait for a heartbeat that was sent from now on: whatever the server has changed by now has been heard."""
         now = steady_clock()
-        until(lambda: any(feed.proven_at > now for feed in self.mirror._feeds.values()))
+        until(lambda: bool(self.mirror._feeds) and all(feed.proven_at > now for feed in self.mirror._feeds.values()))
 
 
 @pytest.fixture(params=["valkey", "redis"])
