@@ -43,6 +43,7 @@ class _BaseCache:
         ttl: float = 300,
         hold_ttl: float = 10,
         on_store_down: Literal["journal", "fail", "ignore"] = "journal",
+        lease: float = 10,
         vary: Callable[[], Any] | None = None,
         near: int | str | None = None,
         freshness: Freshness = strict,
@@ -54,6 +55,7 @@ class _BaseCache:
             ttl=ttl,
             hold_ttl=hold_ttl,
             on_store_down=on_store_down,
+            lease=lease,
             vary=vary,
             near=check_near(near),
             freshness=freshness,
@@ -302,6 +304,8 @@ class Cache(_BaseCache, KeyValues):
         hold_ttl: when the holds of a writer that died in the middle of its commit end, in seconds.
         on_store_down: what a commit does when its holds cannot be taken: ``"journal"`` commits and publishes before this
             process uses the store again, ``"fail"`` raises so that the transaction rolls back, ``"ignore"`` commits.
+        lease: of a fleet that shares a store, one process loads a cached function's missing result and the others wait for it, for
+            so many seconds at most if that process dies; 0 lets each load.
         vary: called for each key; what it returns becomes part of the key (tenant, role, locale).
         near: how much of what is in the store this process keeps, too, in bytes or as a size like ``"64 MiB"``. Such a copy is
             used only while its stamps say so, but its payload is not transferred and mostly not decoded again. By default 32 MiB for

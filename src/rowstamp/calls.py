@@ -7,6 +7,7 @@ function, flush a session, wait for another's load), and ``drive`` and ``drive_a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from rowstamp.core import Core
 from rowstamp.drivers import perform, run, run_async
 from rowstamp.errors import CorruptEntry, StoreError, UncacheableValue
 from rowstamp.events import Counters
-from rowstamp.model import StoreSnapshot
+from rowstamp.model import StoreSnapshot, fresh_token
 from rowstamp.orm.situation import Situation
-from rowstamp.protocol import Flow, Operation, invalidate
+from rowstamp.protocol import Flow, Operation, Unlease, invalidate
 from rowstamp.protocol_calls import CallHit, CallMiss, call_ticket, capture, lookup_call
+from rowstamp.protocol_lease import Pause, Turn, take_turn
 from rowstamp.quick import QuickHits
 from rowstamp.recording import Recorder, active, note, recording
 from rowstamp.stampede import PATIENCE, PATIENCE_WITH_CONNECTION, Flight, Flights, jittered
@@ -27,6 +29,8 @@ from rowstamp.stampede import PATIENCE, PATIENCE_WITH_CONNECTION, Flight, Flight
 __all__ = ["Call", "Calls", "Flush", "Load", "Seen", "Wait", "drive", "drive_async"]
 
 T = TypeVar("T")
+
+_NONE: Final = object()
 
 MEMO_LIMIT: Final = 16_384
 """Most entries whose stamp names are remembered; without them a hit takes two round trips."""
@@ -54,7 +58,7 @@ class Wait:
     patience: float
 
 
-Step: TypeAlias = Operation | Load | Flush | Wait
+Step: TypeAlias = Operation | Load | Flush | Wait | Pause
 Steps: TypeAlias = Generator[Step, Any, Any]
 
 
@@ -159,35 +163,86 @@ class Calls:
                 if not written.isdisjoint(found.tokens):
                     call.bypass("own writes")
                     return (yield Load(None))
-                try:
-                    value = call.unpack(found.body)
-                except CorruptEntry:
-                    call.count("corrupt")
-                    found = CallMiss()
-                else:
-                    note(self._core, found.tokens)
-                    for counters in call.counters:
-                        counters.hit(found.load_time)
-                    if call.keep is not None:
-                        call.keep(found, value)
+                value = self._value(call, found)
+                if value is not _NONE:
                     return value
+                found = CallMiss()
             if waited or written or active() is not None:
                 call.count("misses")
                 return (yield from self._load(call, found))
             loop = _running_loop()
             flight, mine = self._flights.join(call.entry, loop)
             if mine:
-                call.count("misses")
                 return (yield from self._lead(call, found, loop))
             yield Wait(flight, PATIENCE_WITH_CONNECTION if call.situation.has_connection() else PATIENCE)
             waited = True
 
-    def _lead(self, call: Call, missed: CallMiss, loop: asyncio.AbstractEventLoop | None) -> Steps:
-        """Load, and let those go on who have come to wait for it."""
+    def _value(self, call: Call, found: CallHit) -> Any:
+        """Return the value of a hit, or :data:`_NONE` if its bytes mean nothing."""
         try:
+            value = call.unpack(found.body)
+        except CorruptEntry:
+            call.count("corrupt")
+            return _NONE
+        note(self._core, found.tokens)
+        for counters in call.counters:
+            counters.hit(found.load_time)
+        if call.keep is not None:
+            call.keep(found, value)
+        return value
+
+    def _lead(self, call: Call, missed: CallMiss, loop: asyncio.AbstractEventLoop | None) -> Steps:
+        """Load for this process, and let those go on who have come to wait for it."""
+        try:
+            if self._core.leases:
+                return (yield from self._in_turn(call, missed))
+            call.count("misses")
             return (yield from self._load(call, missed))
         finally:
             self._flights.land(call.entry, loop)
+
+    def _in_turn(self, call: Call, missed: CallMiss) -> Steps:
+        """Load for the fleet, or take what another process has loaded."""
+        holder = fresh_token()
+        turn = yield from self._take_turn(call, holder)
+        try:
+            if isinstance(turn.found, CallHit):
+                value = self._value(call, turn.found)
+                if value is not _NONE:
+                    return value
+            elif turn.found is not None:
+                missed = turn.found
+            call.count("misses")
+            return (yield from self._load(call, missed))
+        except GeneratorExit:
+            turn = Turn(leased=False)  # nobody is left to do anything: the lease ends by itself
+            raise
+        finally:
+            if turn.leased:
+                yield from self._give_back(call, holder)
+
+    def _take_turn(self, call: Call, holder: bytes) -> Generator[Step, Any, Turn]:
+        patience = PATIENCE_WITH_CONNECTION if call.situation.has_connection() else PATIENCE
+        try:
+            return (
+                yield from take_turn(
+                    call.entry,
+                    lambda: self._lookup(call, None),
+                    holder=holder,
+                    ttl=self._core.config.lease,
+                    patience=patience,
+                )
+            )
+        except StoreError:
+            call.count("store_errors")
+            return Turn(leased=False)
+
+    @staticmethod
+    def _give_back(call: Call, holder: bytes) -> Generator[Step, Any, None]:
+        try:
+            yield Unlease(call.entry, holder)
+        except StoreError:
+            call.count("store_errors")
 
     # --------------------------------------------------------------------------------------------------- steps
 
@@ -320,6 +375,8 @@ def drive(core: Core, steps: Steps, load: Callable[[], Any]) -> Any:
                 return session.flush()
             case Wait(flight, patience):
                 return flight.wait(patience)
+            case Pause(seconds):
+                return time.sleep(seconds)
             case _:
                 return perform(core.store, operation, None)
 
@@ -338,6 +395,8 @@ async def drive_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any
                 return await session.flush()
             case Wait(flight, patience):
                 return await flight.wait_async(patience)
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
             case _:
                 reply = perform(core.store, operation, None)
                 return await reply if hasattr(reply, "__await__") else reply

@@ -124,6 +124,7 @@ class Config:
             publishes it before this process uses the store again. ``"fail"`` raises, so that the transaction rolls back.
             ``"ignore"`` commits and leaves old results to their time to live.
         vary: called for each key; what it returns becomes part of it (tenant, role, locale).
+        lease: how long one loader of the fleet keeps the others waiting at most, in seconds; 0 lets each process load.
         near: how much is kept in this process of what is in the store, in bytes; 0 keeps nothing, ``None`` leaves it to the
             kind of store.
         freshness: how fresh hits have to be that say nothing themselves.
@@ -136,6 +137,7 @@ class Config:
     hold_ttl: float = 10.0
     on_store_down: Literal["journal", "fail", "ignore"] = "journal"
     vary: Callable[[], Any] | None = None
+    lease: float = 10.0
     near: int | None = None
     freshness: Freshness = strict
     compress: int | None = None
@@ -144,6 +146,8 @@ class Config:
     def __post_init__(self) -> None:
         check_ttl(self.ttl)
         check_ttl(self.hold_ttl, "hold_ttl")
+        if self.lease != 0 or isinstance(self.lease, bool):
+            check_ttl(self.lease, "lease")
         namespace: Any = self.namespace
         if not isinstance(namespace, str) or not namespace:
             msg = f"namespace={self.namespace!r} is not a name: give a non-empty string, such as namespace='shop'"

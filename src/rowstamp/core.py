@@ -27,7 +27,7 @@ from rowstamp.near import DEFAULT_BYTES, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
 from rowstamp.protocol_calls import capture
 from rowstamp.recording import active, note, refuse
-from rowstamp.store import AsyncStore, Store, is_remote
+from rowstamp.store import AsyncStore, Leasing, Store, is_remote
 
 __all__ = ["Core", "Policy"]
 
@@ -85,6 +85,7 @@ class Core:
         self.policies: dict[tuple[str | None, str], Policy] = {}
         self.declarations = NOTHING_DECLARED
         self.closed = False
+        self.leases = config.lease > 0 and isinstance(store, Leasing)
         self.near = self._make_near()
         signer = Signer(config.secrets, config.namespace.encode()) if config.secrets else None
         self.follows = bool(config.freshness.bound) and isinstance(store, Following)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, assert_never
 
-from rowstamp.protocol import Commit, Flow, Hold, Mint, Operation, Put, Read, Release, Touch
-from rowstamp.store import AsyncStore, Store
+from rowstamp.protocol import Commit, Flow, Hold, Lease, Mint, Operation, Put, Read, Release, Touch, Unlease
+from rowstamp.store import AsyncStore, Leasing, Store
 
 __all__ = ["perform", "run", "run_async"]
 
@@ -28,6 +28,10 @@ def perform(store: Store | AsyncStore, operation: Operation, commit: Callable[[]
             return store.release(tokens, writer)
         case Touch(tokens):
             return store.touch(tokens)
+        case Lease(entry, holder, ttl):
+            return _leasing(store).lease(entry, holder, ttl)
+        case Unlease(entry, holder):
+            return _leasing(store).unlease(entry, holder)
         case Commit():
             if commit is None:
                 msg = "this flow commits, but nothing to commit was given"
@@ -35,6 +39,13 @@ def perform(store: Store | AsyncStore, operation: Operation, commit: Callable[[]
             return commit()
         case _:  # pragma: no cover
             assert_never(operation)
+
+
+def _leasing(store: object) -> Leasing:
+    if not isinstance(store, Leasing):
+        msg = f"this flow leases, and {store!r} has no leases"
+        raise TypeError(msg)
+    return store
 
 
 def run(flow: Flow[T], perform: Callable[[Operation], Any]) -> T:

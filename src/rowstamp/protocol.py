@@ -32,6 +32,7 @@ __all__ = [
     "Flow",
     "Hit",
     "Hold",
+    "Lease",
     "Mint",
     "Miss",
     "NearSnapshot",
@@ -42,6 +43,7 @@ __all__ = [
     "SnapshotView",
     "Ticket",
     "Touch",
+    "Unlease",
     "commit",
     "fill",
     "found_entry",
@@ -113,11 +115,28 @@ class Touch:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """Take the lease of an entry, if nobody has it. Reply: who has it now."""
+
+    entry: bytes
+    holder: bytes
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unlease:
+    """Give the lease of an entry back. No reply."""
+
+    entry: bytes
+    holder: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """Commit the database transaction. No reply; a failure is thrown into the flow."""
 
 
-Operation: TypeAlias = Read | Mint | Put | Hold | Release | Touch | Commit
+Operation: TypeAlias = Read | Mint | Put | Hold | Release | Touch | Lease | Unlease | Commit
 Flow: TypeAlias = Generator[Operation, Any, T]
 
 

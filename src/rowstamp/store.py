@@ -20,11 +20,11 @@ The executable form of this text is :class:`rowstamp.testing.StoreSuite`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from rowstamp.model import StampState, StoreSnapshot
 
-__all__ = ["AsyncStore", "Store", "is_remote"]
+__all__ = ["AsyncStore", "Leasing", "Store", "is_remote"]
 
 
 def is_remote(store: object) -> bool:
@@ -88,6 +88,22 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raise ``AssertionError`` when the store's own bookkeeping is inconsistent; for tests."""
+        ...
+
+
+@runtime_checkable
+class Leasing(Protocol):
+    """What a store may offer besides: leases, so that of a whole fleet one caller loads an entry and the others wait for it.
+
+    A lease is a hint. It may be lost at any time, and then two load. Of a store that is awaited both methods are awaited.
+    """
+
+    def lease(self, entry: bytes, holder: bytes, ttl: float) -> Any:
+        """Give the lease of an entry to ``holder`` for ``ttl`` seconds if nobody has it, and return who has it now."""
+        ...
+
+    def unlease(self, entry: bytes, holder: bytes) -> Any:
+        """End the lease of an entry, if ``holder`` has it."""
         ...
 
 

@@ -114,6 +114,7 @@ class RedisSuite(StoreSuite):
     """
 
     unit = 60.0
+    leases = True
     sequences = 25
     urls: Sequence[str]
     address: AnyAddress | None = None

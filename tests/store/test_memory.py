@@ -19,6 +19,7 @@ from rowstamp.testing.store_harness import digest
 
 class TestMemoryStore(StoreSuite):
     evicts = True
+    leases = True
 
     def make_store(self, clock: FakeClock) -> MemoryStore:
         return MemoryStore(clock=clock)

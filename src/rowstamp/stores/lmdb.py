@@ -40,6 +40,9 @@ SMALLEST_SIZE: Final = 64 * 1024
 LARGEST_SIZE: Final = 1024**4
 """Bounds of the bound, in bytes."""
 
+_LEASE: Final = b"l"
+"""After the key of an entry, the key of its lease: an entry of a few bytes that ends by itself."""
+
 _RESERVE: Final = 32 * 1024 * 1024
 _SWEEP: Final = 8
 """How many ended things a write clears away besides its own work."""
@@ -175,6 +178,16 @@ class LmdbStore:
         if tokens:
             self._write(lambda changes: changes.touch(tokens))
 
+    # -------------------------------------------------------------------------------------------------- leases
+
+    def lease(self, entry: bytes, holder: bytes, ttl: float) -> bytes:
+        """See :meth:`rowstamp.store.Leasing.lease`."""
+        return self._write(lambda changes: changes.lease(entry + _LEASE, holder, ttl))
+
+    def unlease(self, entry: bytes, holder: bytes) -> None:
+        """See :meth:`rowstamp.store.Leasing.unlease`."""
+        self._write(lambda changes: changes.unlease(entry + _LEASE, holder))
+
     def clear(self) -> None:
         """See :meth:`rowstamp.store.Store.clear`. Unheld stamps go too, and with them every load in flight."""
         self._write(lambda changes: changes.clear())
@@ -253,6 +266,19 @@ class _Changes:
         found = self._txn.pop(entry, db=self._entries)
         if found is not None:
             self._unlist(End(Group.ENTRIES, records.parse_entry(found)[0], entry))
+
+    def lease(self, name: bytes, holder: bytes, ttl: float) -> bytes:
+        found = self._txn.get(name, db=self._entries)
+        end, owner = records.parse_entry(found) if found is not None else (0.0, b"")
+        if end > self._now:
+            return owner
+        self.put_entry(name, holder, ttl)
+        return holder
+
+    def unlease(self, name: bytes, holder: bytes) -> None:
+        found = self._txn.get(name, db=self._entries)
+        if found is not None and records.parse_entry(found)[1] == holder:
+            self.drop_entry(name)
 
     def _list(self, end: End) -> None:
         self._txn.put(end.key(), b"", db=self._ends)

@@ -48,6 +48,8 @@ _HOLD_BYTES: Final = 384
 _ENTRY_MARK: Final = b"e"
 
 _SWEEP_AT_LEAST: Final = 64
+_MOST_LEASES: Final = 1024
+"""When there are so many, those that have ended are forgotten."""
 
 _MISSING: Final = StampState(token=None, held=False)
 _HELD: Final = StampState(token=None, held=True)
@@ -101,7 +103,7 @@ class MemoryStore:
         ConfigurationError: the bound is not a positive number of bytes.
     """
 
-    __slots__ = ("_clock", "_entries", "_held", "_holds", "_kept", "_lock", "_max_bytes", "_sweep_at")
+    __slots__ = ("_clock", "_entries", "_held", "_holds", "_kept", "_leases", "_lock", "_max_bytes", "_sweep_at")
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES, *, clock: Callable[[], float] = time.monotonic) -> None:
         if max_bytes <= 0:
@@ -116,6 +118,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._kept: LRUCache[bytes, _Value] = LRUCache(max_bytes, getsizeof=_size)
         self._held: dict[bytes, dict[bytes, float]] = {}
+        self._leases: dict[bytes, tuple[bytes, float]] = {}
         self._entries = 0
         self._holds = 0
         self._sweep_at = _SWEEP_AT_LEAST
@@ -252,6 +255,26 @@ class MemoryStore:
         for stamp in list(self._held):
             self._live_holders(stamp, now)
         self._sweep_at = max(_SWEEP_AT_LEAST, 2 * len(self._held))
+
+    # -------------------------------------------------------------------------------------------------- leases
+
+    def lease(self, entry: bytes, holder: bytes, ttl: float) -> bytes:
+        """See :meth:`rowstamp.store.Leasing.lease`."""
+        now = self._clock()
+        with self._lock:
+            owner, end = self._leases.get(entry, (holder, 0.0))
+            if end > now:
+                return owner
+            if len(self._leases) >= _MOST_LEASES:
+                self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}
+            self._leases[entry] = holder, now + ttl
+            return holder
+
+    def unlease(self, entry: bytes, holder: bytes) -> None:
+        """See :meth:`rowstamp.store.Leasing.unlease`."""
+        with self._lock:
+            if self._leases.get(entry, (b"", 0.0))[0] == holder:
+                del self._leases[entry]
 
     # -------------------------------------------------------------------------------------------------- bounds
 

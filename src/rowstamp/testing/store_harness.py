@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 import pytest
 
@@ -101,6 +101,16 @@ class BlockingStore:
         """See :meth:`rowstamp.store.Store.touch`."""
         self._call(lambda: self._store.touch(tokens))
 
+    def lease(self, entry: bytes, holder: bytes, ttl: float) -> bytes:
+        """See :meth:`rowstamp.store.Leasing.lease`; only of a store that has leases."""
+        leasing: Any = self._store
+        return self._call(lambda: cast("Awaitable[bytes]", leasing.lease(entry, holder, ttl)))
+
+    def unlease(self, entry: bytes, holder: bytes) -> None:
+        """See :meth:`rowstamp.store.Leasing.unlease`."""
+        leasing: Any = self._store
+        self._call(lambda: cast("Awaitable[None]", leasing.unlease(entry, holder)))
+
     def clear(self) -> None:
         """See :meth:`rowstamp.store.Store.clear`."""
         self._call(self._store.clear)
@@ -163,6 +173,7 @@ class StoreHarness:
         unit: how many seconds of the store's time are one second of the suite; less than one for a store whose time
             cannot be faked and has to be waited for. The suite lets at most a few dozen seconds pass in a test.
         evicts: whether the store itself keeps to a bound in bytes; it then defines :meth:`make_bounded_store`.
+        leases: whether the store has leases (:class:`rowstamp.store.Leasing`).
         bounded_bytes: the bound given to :meth:`make_bounded_store`.
         sequences: how many random sequences of operations are compared with the model.
         too_large: a number of bytes that no blob of a bounded store can have.
@@ -171,6 +182,7 @@ class StoreHarness:
     fake_clock: ClassVar[bool] = True
     unit: ClassVar[float] = 1.0
     evicts: ClassVar[bool] = False
+    leases: ClassVar[bool] = False
     bounded_bytes: ClassVar[int] = 64 * 1024
     too_large: ClassVar[int] = 256 * 1024
     sequences: ClassVar[int] = 60

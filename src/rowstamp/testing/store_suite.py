@@ -23,6 +23,7 @@ from rowstamp.model import StampState
 from rowstamp.store import Store
 from rowstamp.testing.store_flows import FlowContract, PressureContract
 from rowstamp.testing.store_harness import HELD, MISSING, FakeClock, StoreHarness, digest, drive, token
+from rowstamp.testing.store_leases import LeaseContract
 
 __all__ = ["StoreSuite"]
 
@@ -398,5 +399,5 @@ class HoldContract(StoreHarness):
         assert states(store, A) == (HELD,)
 
 
-class StoreSuite(EntryContract, StampContract, HoldContract, FlowContract, PressureContract):
+class StoreSuite(EntryContract, StampContract, HoldContract, FlowContract, PressureContract, LeaseContract):
     """The whole contract: subclass it for each store, under a name that pytest collects."""

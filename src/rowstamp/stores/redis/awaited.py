@@ -10,6 +10,7 @@ from rowstamp.errors import StoreError
 from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores.redis import commands as ops
+from rowstamp.stores.redis import leases
 from rowstamp.stores.redis.address import Address
 from rowstamp.stores.redis.clients import address_of_client
 from rowstamp.stores.redis.cluster import ClusterAddress
@@ -127,6 +128,14 @@ class AsyncRedisStore:
     def touch(self, tokens: Mapping[bytes, bytes]) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Store.touch`."""
         return self._call(ops.touch(self._keys, tokens)) if tokens else _done(None)
+
+    def lease(self, entry: bytes, holder: bytes, ttl: float) -> Awaitable[bytes]:
+        """See :meth:`rowstamp.store.Leasing.lease`."""
+        return self._call(leases.lease(self._keys, entry, holder, ttl))
+
+    def unlease(self, entry: bytes, holder: bytes) -> Awaitable[None]:
+        """See :meth:`rowstamp.store.Leasing.unlease`."""
+        return self._call(leases.unlease(self._keys, entry, holder))
 
     def clear(self) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""

@@ -12,6 +12,7 @@ from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores.redis import commands as ops
+from rowstamp.stores.redis import leases
 from rowstamp.stores.redis.address import Address
 from rowstamp.stores.redis.clients import address_of_client
 from rowstamp.stores.redis.cluster import ClusterAddress
@@ -156,6 +157,14 @@ class RedisStore:
         """See :meth:`rowstamp.store.Store.touch`."""
         if tokens:
             self._call(ops.touch(self._keys, tokens))
+
+    def lease(self, entry: bytes, holder: bytes, ttl: float) -> bytes:
+        """See :meth:`rowstamp.store.Leasing.lease`."""
+        return self._call(leases.lease(self._keys, entry, holder, ttl))  # type: ignore[no-any-return]
+
+    def unlease(self, entry: bytes, holder: bytes) -> None:
+        """See :meth:`rowstamp.store.Leasing.unlease`."""
+        self._call(leases.unlease(self._keys, entry, holder))
 
     def clear(self) -> None:
         """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""

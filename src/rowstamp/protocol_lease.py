@@ -1,0 +1,86 @@
+"""One loader for a whole fleet: who misses an entry takes its lease, and loads; who finds it taken waits for the value.
+
+A lease says only who loads. What is served has always been validated by its own stamps, read after the call began, so nothing depends on
+leases being right: two loaders at once, or a lease that was lost, cost a query and nothing else. Hence a lease is a value with
+a time to live and no more, and ends by itself when its loader dies.
+
+**Waiting is polling**, at growing distances of :data:`FIRST_PAUSE` to :data:`LONGEST_PAUSE`. It is cheap: of each process one caller polls
+(the others wait for it in the process, without polling), one small operation a time, and only while a load is under way. A notification
+would need a connection of its own for each waiting process, and polling beside it for the case that the notifier dies.
+
+**Nobody waits for many.** If the value is not there when the first lease is given back, and somebody else has taken the second, a caller waits
+once more; after :data:`MOST_LEASES` it loads by itself. Else calls whose results cannot be stored would queue up through the fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from rowstamp.protocol import Lease, Operation
+from rowstamp.protocol_calls import CallHit, CallMiss
+
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MOST_LEASES", "Look", "Pause", "Turn", "take_turn"]
+
+FIRST_PAUSE: Final = 0.002
+LONGEST_PAUSE: Final = 0.05
+"""How far apart the looks of a waiting caller are, in seconds: each half as far again as the one before."""
+
+MOST_LEASES: Final = 2
+"""For how many loads by others a caller waits, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let others go on for so many seconds. No reply."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What has come of waiting.
+
+    Attributes:
+        leased: whether the caller has the lease, and is to give it back.
+        found: what the last look has found: a hit to be served, or a miss. ``None`` if there was none, or the store is down.
+    """
+
+    leased: bool
+    found: CallHit | CallMiss | None = None
+
+
+Look: TypeAlias = Callable[[], Generator[Any, Any, "CallHit | CallMiss | None"]]
+
+
+def take_turn(
+    entry: bytes, look: Look, *, holder: bytes, ttl: float, patience: float
+) -> Generator[Operation | Pause, Any, Turn]:
+    """Take the lease of an entry that was missed, or wait for the value that its holder loads.
+
+    Args:
+        entry: the entry's key.
+        look: the flow that looks the entry up again.
+        holder: a name for this caller that nobody else has.
+        ttl: how long the lease is kept at most, in seconds.
+        patience: how long to wait at most, in seconds.
+    """
+    others: set[bytes] = set()
+    waited, pause = 0.0, FIRST_PAUSE
+    while True:
+        owner: bytes = yield Lease(entry, holder, ttl)
+        if owner == holder:
+            # Between the miss and the lease another may have loaded and given it back.
+            return Turn(leased=True, found=(yield from look()))
+        if owner not in others:
+            if others:
+                found = yield from look()
+                if isinstance(found, CallHit):
+                    return Turn(leased=False, found=found)
+            others.add(owner)
+        if len(others) > MOST_LEASES or waited >= patience:
+            return Turn(leased=False)
+        yield Pause(pause)
+        waited += pause
+        pause = min(1.5 * pause, LONGEST_PAUSE)
