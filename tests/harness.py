@@ -78,8 +78,8 @@ class CacheFace:
         else:
             await_only(self.real.aclose())
 
-    def attach(self, target: object, *, database: str | None = None) -> None:
-        self.real.attach(target, database=database)
+    def attach(self, target: object, **options: Any) -> None:
+        self.real.attach(target, **options)
 
     def detach(self, target: object) -> None:
         self.real.detach(target)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from rowstamp.testing.servers import PostgresServer
+from rowstamp.testing.servers import PostgresReplica, PostgresServer
 from tests.servers.support import Database, Databases
 
 
@@ -13,6 +13,13 @@ from tests.servers.support import Database, Databases
 def postgres_server() -> Iterator[PostgresServer]:
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_replica(postgres_server: PostgresServer) -> Iterator[PostgresReplica]:
+    """A streaming replica of that server."""
+    with PostgresReplica(postgres_server) as replica:
+        yield replica
 
 
 @pytest.fixture(scope="session")

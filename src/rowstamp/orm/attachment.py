@@ -29,7 +29,7 @@ from rowstamp.orm.shape import Shape
 if TYPE_CHECKING:
     from rowstamp.core import Core
 
-__all__ = ["Attachment", "attachment_of", "database_identity", "register", "unregister"]
+__all__ = ["Attachment", "attachment_of", "database_identity", "register", "same_name", "unregister"]
 
 
 TEXT_LIMIT: Final = 1024
@@ -47,6 +47,8 @@ class Attachment:
         serves: whether reads are served on this engine by itself, or only in sessions that ask for it.
         begins: whether transactions of this engine take their snapshot before their first statement is seen
             (SQLite with a ``BEGIN`` recipe); ``None`` until one was seen.
+        replica: whether it is a read replica, which may be behind the stamps.
+        caught_up: says whether it is not.
         levels: the isolation levels that its connections were found to have where no option said so.
         alters: whether a connection of this engine was ever given a state of its own (``SET ROLE``, a temporary table).
         resting: the facts under which a session without a connection needs no second look; see :mod:`rowstamp.orm.rest`.
@@ -58,6 +60,8 @@ class Attachment:
     scope: str
     serves: bool = True
     begins: bool | None = None
+    replica: bool = False
+    caught_up: Callable[[Any], bool] | None = None
     levels: set[str] = field(default_factory=set[str])
     alters: bool = False
     resting: tuple[object, ...] | None = None
@@ -105,7 +109,7 @@ class Attachment:
             dialect.name,
             dialect.driver,
             url.username or "",
-            repr(sorted(url.query.items())),
+            repr(sorted((name, value) for name, value in url.query.items() if name not in _WHERE)),
             getattr(dialect, "default_schema_name", None) or "",
             repr(sorted(translate.items(), key=str)) if translate else "",
         )
@@ -160,6 +164,9 @@ class Attachment:
         return self._called[compiled]
 
 
+_WHERE: Final = frozenset({"host", "hostaddr", "port", "unix_socket"})
+"""Parts of a URL's query that say where the database is, which its scope says, be it on a primary or a replica."""
+
 _ATTRIBUTE: Final = "_rowstamp_attachment"
 
 
@@ -196,6 +203,11 @@ def database_identity(url: URL) -> str:
     host = "localhost" if host in {"127.0.0.1", "::1"} else host.lower()
     port = url.port or url.query.get("port") or {"postgresql": 5432, "mysql": 3306}.get(backend, "")
     return f"{backend}://{host}:{port}/{url.database or ''}"
+
+
+def same_name(one: Engine, other: Engine) -> bool:
+    """Return whether two engines' URLs name a database of the same kind and name, wherever it is."""
+    return one.dialect.name == other.dialect.name and one.url.database == other.url.database
 
 
 def _sqlite_identity(url: URL) -> str:

@@ -20,6 +20,7 @@ from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import requested
 from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
+from rowstamp.orm.replica import BEHIND, may_be_behind
 from rowstamp.orm.shape import Shape
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.protocol import Hit, SnapshotView, Ticket
@@ -277,6 +278,9 @@ def serve_or_fill(
             await_in_greenlet(_no_wait())
         _swap_cursor(context, found)
         return True
+    if found.ticket is not None and may_be_behind(attachment, connection, view):
+        attachment.core.counters.bypass(BEHIND)
+        found = replace(found, ticket=None)
     _execute_and_fill(attachment, context, found, execute)
     return True
 

@@ -40,6 +40,7 @@ from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import OPTION
 from rowstamp.orm.reads import Execution
+from rowstamp.orm.replica import BEHIND, may_be_behind
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.recording import Recorder, recorders, refuse
 
@@ -97,6 +98,8 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
         return
     _check_loaded(attachment, context, execution)
     _depend(attachment, stamps)
+    if may_be_behind(attachment, connection, view):
+        refuse(BEHIND)
 
 
 def _reason_on(state: TransactionState, attachment: Attachment, dependencies: Collection[Any]) -> str | None:

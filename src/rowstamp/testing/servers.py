@@ -30,7 +30,16 @@ from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, Self
 from urllib.parse import quote
 
-__all__ = ["LocalServer", "PostgresServer", "ServerError", "ServerMissing", "ValkeyServer", "free_port", "wheel_folder"]
+__all__ = [
+    "LocalServer",
+    "PostgresReplica",
+    "PostgresServer",
+    "ServerError",
+    "ServerMissing",
+    "ValkeyServer",
+    "free_port",
+    "wheel_folder",
+]
 
 _POLL: Final = 0.01
 _START_SECONDS: Final = 60.0
@@ -313,6 +322,34 @@ class PostgresServer(LocalServer):
         for path in [target, *target.rglob("*")]:
             _give(path, self.account)
         self._programs = target / source.name / "pginstall" / "bin"
+
+
+class PostgresReplica(PostgresServer):
+    """A streaming replica of a private PostgreSQL, which answers queries and follows as fast as it can.
+
+    Args:
+        primary: the server to follow, which is running.
+    """
+
+    def __init__(self, primary: PostgresServer) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def prepare(self) -> None:
+        """Copy the primary as it is, with what is needed to follow it."""
+        if self.account is not None and not _open_to_all(self._programs / "postgres"):
+            self._copy_programs()
+        self.run([
+            str(self._programs / "pg_basebackup"),
+            f"--pgdata={self.data}",
+            f"--host={self._primary.directory}",
+            "--port=5432",
+            "--username=postgres",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            "--no-sync",
+        ])  # fmt: skip
 
 
 class ValkeyServer(LocalServer):
