@@ -13,7 +13,7 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,7 @@ class Reads:
         flow = lookup(ENTRY, STAMPS)
         if kind == "strict hit":
             return flow
-        return self.near.through(flow, *((self.mirror, BOUND) if kind == "bounded hit" else ()))
+        return self.near.through(flow, self.mirror if kind == "bounded hit" else None, BOUND)
 
 
 def hit(store: RedisStore, reads: Reads, kind: str) -> None:
@@ -118,7 +118,7 @@ def report(title: str, base: str, figures: dict[str, list[float]]) -> None:
 
 
 @contextmanager
-def blocking_store(url: str) -> Iterator[tuple[redis.Redis, RedisStore]]:
+def blocking_store(url: str) -> Generator[tuple[redis.Redis, RedisStore]]:
     client = redis.Redis.from_url(url)
     store = RedisStore.of_client(client, timeout_ms=5000, hold_ttl=0)
     yield client, store
@@ -199,7 +199,8 @@ def memory(program: Path | None, payload: bytes, entries: int = 50_000) -> None:
     """Bytes an entry takes beyond its payload: as the server says of one key, and of many together."""
     print("\nbytes of an entry beyond its payload")
     for what, kept in (("the entry", b"rs:e:"), ("with a stamp that nobody else depends on", b"rs:")):
-        with ValkeyServer(program) as server, redis.Redis.from_url(server.url()) as client:
+        with ValkeyServer(program) as server, redis.Redis.from_url(server.url()) as connected:
+            client: Any = connected
             before: Any = client.info("memory")
             populate(client, entries, payload, kept)
             used: Any = client.info("memory")
