@@ -47,6 +47,7 @@ class _BaseCache:
         hold_ttl: float = 10,
         on_store_down: Literal["journal", "fail", "ignore"] = "journal",
         lease: float = 10,
+        row_images: bool = True,
         vary: Callable[[], Any] | None = None,
         near: int | str | None = None,
         freshness: Freshness = strict,
@@ -59,6 +60,7 @@ class _BaseCache:
             hold_ttl=hold_ttl,
             on_store_down=on_store_down,
             lease=lease,
+            row_images=row_images,
             vary=vary,
             near=check_near(near),
             freshness=freshness,
@@ -342,6 +344,8 @@ class Cache(_BaseCache, KeyValues):
             process uses the store again, ``"fail"`` raises so that the transaction rolls back, ``"ignore"`` commits.
         lease: of a fleet that shares a store, one process loads a cached function's missing result and the others wait for it, for
             so many seconds at most if that process dies; 0 lets each load.
+        row_images: whether a write that does not say all keys of the rows it changes asks the database for them first, which
+            costs one more statement and spares the results that depend on other rows.
         vary: called for each key; what it returns becomes part of the key (tenant, role, locale).
         near: how much of what is in the store this process keeps, too, in bytes or as a size like ``"64 MiB"``. Such a copy is
             used only while its stamps say so, but its payload is not transferred and mostly not decoded again. By default 32 MiB for

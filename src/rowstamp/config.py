@@ -123,6 +123,8 @@ class Config:
         on_store_down: what a commit does when its holds cannot be taken. ``"journal"`` commits, keeps what was touched and
             publishes it before this process uses the store again. ``"fail"`` raises, so that the transaction rolls back.
             ``"ignore"`` commits and leaves old results to their time to live.
+        row_images: whether a write that does not say all keys of the rows it changes asks the database for them first. It costs
+            one more statement for such a write, and spares the results that depend on other rows.
         vary: called for each key; what it returns becomes part of it (tenant, role, locale).
         lease: how long one loader of the fleet keeps the others waiting at most, in seconds; 0 lets each process load.
         near: how much is kept in this process of what is in the store, in bytes; 0 keeps nothing, ``None`` leaves it to the
@@ -136,6 +138,7 @@ class Config:
     ttl: float = 300.0
     hold_ttl: float = 10.0
     on_store_down: Literal["journal", "fail", "ignore"] = "journal"
+    row_images: bool = True
     vary: Callable[[], Any] | None = None
     lease: float = 10.0
     near: int | None = None
@@ -154,6 +157,9 @@ class Config:
             raise ConfigurationError(msg)
         if self.on_store_down not in {"journal", "fail", "ignore"}:
             msg = f"on_store_down={self.on_store_down!r} is not known: give 'journal', 'fail' or 'ignore'"
+            raise ConfigurationError(msg)
+        if self.row_images not in (True, False):
+            msg = f"row_images={self.row_images!r} is no switch: give True or False"
             raise ConfigurationError(msg)
         check_freshness(self.freshness)
         if self.freshness.bound and self.near == 0:

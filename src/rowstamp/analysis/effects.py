@@ -14,11 +14,12 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.equality import key_value
+from rowstamp.analysis.equality import NULL, key_value, key_values
+from rowstamp.analysis.images import Image
 from rowstamp.analysis.schema import NOT_TOLD, Key, named_keys, schema_of, write_names
-from rowstamp.analysis.sources import source_values
+from rowstamp.analysis.sources import options_of, source_values
 from rowstamp.analysis.tables import Change, cascaded, keys_differ
-from rowstamp.analysis.writes import KeyEffect, WriteAnalysis
+from rowstamp.analysis.writes import KeyEffect, Rows, Touch, WriteAnalysis
 from rowstamp.model import Dependency
 
 __all__ = ["awaits_result", "cascade_effects", "effects", "inserted_effects", "wide_effects"]
@@ -34,6 +35,7 @@ def effects(
     dialect: Dialect,
     translate: Mapping[Any, Any] | None = None,
     await_result: bool = False,
+    image: Image | None = None,
 ) -> set[Dependency]:
     """Return what one execution of a DML statement touches, as far as it is known before it runs.
 
@@ -44,6 +46,7 @@ def effects(
         dialect: the dialect of the engine that executes it.
         translate: the ``schema_translate_map`` in force.
         await_result: whether :func:`inserted_effects` will be asked for what only the database's answer tells.
+        image: the rows as they were just before, if they were asked for.
     """
     names = _names(analysis.table, translate)
     columns = analysis.changed or frozenset()
@@ -54,7 +57,7 @@ def effects(
             found.add(Dependency.unknown_rows(scope, name, NOT_TOLD))
     for key in analysis.keys:
         if not (await_result and key.from_result):
-            found |= _key_effects(key, names, parameter_sets, scope, dialect)
+            found |= _key_effects(key, names, parameter_sets, scope, dialect, image)
     differ = keys_differ(analysis.table, [key.key for key in analysis.keys], translated=bool(translate))
     found |= _unknown([name for name, differs in zip(names, differ, strict=True) if differs], scope)
     for table in analysis.wide:
@@ -98,16 +101,56 @@ def cascade_effects(
 
 
 def _key_effects(
-    key: KeyEffect, names: Names, parameter_sets: Sequence[Mapping[str, Any]], scope: str, dialect: Dialect
+    key: KeyEffect,
+    names: Names,
+    parameter_sets: Sequence[Mapping[str, Any]],
+    scope: str,
+    dialect: Dialect,
+    image: Image | None,
 ) -> set[Dependency]:
     found: set[Dependency] = set()
     for touch in key.touches:
-        values: set[bytes] | None = set()
-        for parameters in parameter_sets:
-            more = source_values(key.columns, touch.source, parameters, dialect)
-            values = None if values is None or more is None else values.union(more)
+        values = _touched_values(key, touch, parameter_sets, dialect, image)
         for stamp in _stamps(key.key, names, values, scope):
             found.update(_facets(stamp, touch.columns, moves=touch.moves))
+    return found
+
+
+def _touched_values(
+    key: KeyEffect, touch: Touch, parameter_sets: Sequence[Mapping[str, Any]], dialect: Dialect, image: Image | None
+) -> set[bytes] | None:
+    """Return the values of a key in all sets of parameters, or ``None`` if one is not known."""
+    found: set[bytes] = set()
+    for parameters in parameter_sets:
+        values = source_values(key.columns, touch.source, parameters, dialect)
+        if values is None and image is not None:
+            values = _image_values(key, touch, image, parameters, dialect)
+        if values is None:
+            return None
+        found.update(values)
+    return found
+
+
+def _image_values(
+    key: KeyEffect, touch: Touch, image: Image, parameters: Mapping[str, Any], dialect: Dialect
+) -> list[bytes] | None:
+    """Return the values that the rows of an image have in a key, before or after they are changed."""
+    found: list[bytes] = []
+    for row in image.rows_of(parameters, dialect):
+        options: list[Sequence[object]] = []
+        for column, part in zip(key.columns, touch.source, strict=True):
+            value: Sequence[object] | None
+            if touch.rows is Rows.BEFORE or column.name.lower() not in touch.columns:
+                value = [NULL if row[column.name] is None else row[column.name]]
+            else:
+                value = None if part is None else options_of(column, part, parameters)
+            if value is None:
+                return None
+            options.append(value)
+        values = key_values(key.columns, dialect, options)
+        if values is None:
+            return None
+        found += values
     return found
 
 

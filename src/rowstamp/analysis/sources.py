@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from rowstamp._sqlalchemy import gives_several, has_no_type, is_anonymous, prefetched, values_given
 from rowstamp.analysis.equality import NULL, bound_values, compares_alike, key_values
 
-__all__ = ["GivenRow", "Part", "Source", "rows_given", "source_values", "stored_part"]
+__all__ = ["GivenRow", "Part", "Source", "options_of", "rows_given", "source_values", "stored_part", "values_of"]
 
 
 class Part(NamedTuple):
@@ -96,14 +96,20 @@ def source_values(
     """Return the canonical values of a key in one set of parameters, or ``None`` if they are not known."""
     options: list[Sequence[object]] = []
     for column, part in zip(columns, source, strict=True):
-        found = None if part is None else _options(column, part, parameters)
+        found = None if part is None else options_of(column, part, parameters)
         if found is None:
             return None
         options.append(found)
     return key_values(columns, dialect, options)
 
 
-def _options(column: Any, part: Part, parameters: Mapping[str, Any]) -> Sequence[object] | None:
+def values_of(part: Part | None, parameters: Mapping[str, Any]) -> list[object]:
+    """Return the values as they were given."""
+    return [] if part is None else bound_values(parameters.get(part.bind), expanding=part.expanding)
+
+
+def options_of(column: Any, part: Part, parameters: Mapping[str, Any]) -> Sequence[object] | None:
+    """Return the values that a column may have in one set of parameters, or ``None`` if they are not known."""
     value = parameters.get(part.bind, _MISSING)
     if value is _MISSING:
         return None

@@ -11,6 +11,7 @@ from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
 from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.collations import ask_for_collations
+from rowstamp.orm.images import OWN
 from rowstamp.orm.raw import note_release, note_savepoint, note_text
 from rowstamp.orm.reads import Execution, serve_or_fill
 from rowstamp.orm.record import record
@@ -85,6 +86,8 @@ def _handle(
     attachment: Attachment, sql: str, parameters: Any, context: Any, execute: Callable[[], None]
 ) -> bool | None:
     """Return ``True`` if the execution has taken place or is not needed."""
+    if OWN in context.execution_options:
+        return None
     connection: Connection = context.root_connection
     state = state_of(connection.connection)
     state.resolve(attachment, context)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import Dialect, Engine
@@ -20,6 +20,7 @@ from sqlalchemy.engine.url import URL
 from rowstamp._sqlalchemy import connect_isolation, is_initialized
 from rowstamp.analysis.calls import functions_of_dml
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Declarations
+from rowstamp.analysis.images import ImagePlan, plan_image
 from rowstamp.analysis.reads import ReadAnalysis, analyse, analyse_text
 from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
 from rowstamp.codec import canonical
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Attachment", "attachment_of", "database_identity", "register", "same_name", "unregister"]
 
+
+_WriteShape: TypeAlias = tuple[WriteAnalysis, ImagePlan | None]
 
 TEXT_LIMIT: Final = 1024
 """Most raw SQL texts whose analysis is remembered."""
@@ -50,6 +53,7 @@ class Attachment:
         replica: whether it is a read replica, which may be behind the stamps.
         caught_up: says whether it is not.
         levels: the isolation levels that its connections were found to have where no option said so.
+        images: of which tables row images can be had, by their name in SQL, as far as somebody has tried.
         alters: whether a connection of this engine was ever given a state of its own (``SET ROLE``, a temporary table).
         resting: the facts under which a session without a connection needs no second look; see :mod:`rowstamp.orm.rest`.
         listeners: what listens to the dialect on its behalf, by event.
@@ -65,6 +69,7 @@ class Attachment:
     levels: set[str] = field(default_factory=set[str])
     alters: bool = False
     resting: tuple[object, ...] | None = None
+    images: dict[str, bool] = field(default_factory=dict[str, bool])
     listeners: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
     _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary[Any, Shape])
     _texts: dict[str, Shape] = field(default_factory=dict[str, Shape])
@@ -73,7 +78,7 @@ class Attachment:
     )
     _declarations: Declarations = NOTHING_DECLARED
     _identity: bytes = b""
-    _writes: WeakKeyDictionary[Any, WriteAnalysis] = field(default_factory=WeakKeyDictionary[Any, WriteAnalysis])
+    _writes: WeakKeyDictionary[Any, _WriteShape] = field(default_factory=WeakKeyDictionary[Any, "_WriteShape"])
 
     @property
     def dialect(self) -> Dialect:
@@ -150,11 +155,13 @@ class Attachment:
     def _shape(self, analysis: ReadAnalysis) -> Shape:
         return Shape(analysis, self.core.config.namespace, self.scope, self.dialect)
 
-    def writes(self, compiled: Any) -> WriteAnalysis:
-        """Return the analysis of compiled DML; made once per shape."""
+    def writes(self, compiled: Any) -> tuple[WriteAnalysis, ImagePlan | None]:
+        """Return the analysis of compiled DML, and how to ask for what it leaves open; made once per shape."""
         known = self._writes.get(compiled)
         if known is None:
-            known = self._writes[compiled] = analyse_dml(compiled)
+            analysis = analyse_dml(compiled)
+            plan = plan_image(analysis, self.dialect) if self.core.config.row_images else None
+            known = self._writes[compiled] = analysis, plan
         return known
 
     def called_by(self, compiled: Any) -> frozenset[str] | None:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from rowstamp.analysis.declarations import Declaration, Name
 from rowstamp.analysis.effects import cascade_effects, wide_effects
-from rowstamp.analysis.schema import write_names
-from rowstamp.analysis.tables import Change
+from rowstamp.analysis.schema import key_columns, write_names
+from rowstamp.analysis.tables import Change, namesakes
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
 
@@ -101,6 +101,10 @@ def _column_effects(scope: str, table: Name, column: str, same_rows: set[Depende
         for stamp in stamps:
             yield stamp
             yield stamp.of_column(column)
+        for key in {key for each in namesakes(table[1]) for key in key_columns(each)}:
+            if column.lower() in (part.lower() for part in key):
+                yield Dependency.unknown_rows(scope, name, key)
+                yield Dependency.unknown_rows(scope, name, key).of_membership()
     for each in same_rows or ():
         if each.kind == "rows" and each.name in names and not each.facet:
             yield each.of_column(column)

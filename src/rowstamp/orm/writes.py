@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Sequence
@@ -13,35 +13,65 @@ from sqlalchemy.types import TypeEngine
 from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
 from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.effects import awaits_result, effects
+from rowstamp.analysis.images import Image
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
-from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything
+from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything, with_consequences
+from rowstamp.orm.images import ask
 from rowstamp.orm.publishing import Execute, is_alone, publish, publish_definition
 from rowstamp.orm.raw import alter, commit_what_is_open, note_text
-from rowstamp.orm.transaction import state_of
+from rowstamp.orm.transaction import TransactionState, state_of
 
 __all__ = ["note_ddl", "note_dml", "note_select"]
 
 
 def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
-    """Note an INSERT, UPDATE or DELETE; return whether it was executed here because it commits by itself."""
+    """Note an INSERT, UPDATE or DELETE; return whether it was executed here: because it commits by itself, or to count its rows."""
     state = state_of(connection.connection)
     alone = is_alone(attachment, connection, sql)
     if state.noted is context and not alone:
         return False  # a further batch of the same INSERT
     state.noted = context
-    analysis = attachment.writes(context.compiled)
+    analysis, plan = attachment.writes(context.compiled)
     translate = context.execution_options.get("schema_translate_map")
-    scope, dialect = attachment.scope, attachment.dialect
     values = parameter_values(context)
-    awaits = not alone and awaits_result(analysis, values, dialect)
-    found = effects(analysis, values, scope=scope, dialect=dialect, translate=translate, await_result=awaits)
-    found |= called_effects(attachment, attachment.called_by(context.compiled), sql)
+    awaits = not alone and awaits_result(analysis, values, attachment.dialect)
+    called = called_effects(attachment, attachment.called_by(context.compiled), sql)
+    image = None if plan is None or alone else ask(attachment, connection, state, plan, values, translate)
+
+    def found(image: Image | None) -> set[Dependency]:
+        scope, dialect = attachment.scope, attachment.dialect
+        known = effects(
+            analysis, values, scope=scope, dialect=dialect, translate=translate, await_result=awaits, image=image
+        )
+        return known | called
+
+    if image is not None:
+        _write_with_image(attachment, state, context, image, found, execute)
+        return True
     if awaits:
         state.inserts.append((context, analysis, translate))
-    return publish(attachment, connection, found, execute, alone=alone)
+    return publish(attachment, connection, found(None), execute, alone=alone)
+
+
+def _write_with_image(
+    attachment: Attachment,
+    state: TransactionState,
+    context: Any,
+    image: Image,
+    found: Callable[[Image | None], set[Dependency]],
+    execute: Execute,
+) -> None:
+    """Execute a write, and touch what its image shows if it wrote no more rows than that."""
+    shown: Image | None = None
+    try:
+        execute()
+        shown = image if context.cursor.rowcount <= len(image.rows) else None
+    finally:
+        # Without the image if it failed: nothing says whether it was executed.
+        state.touch(with_consequences(attachment, found(shown)))
 
 
 def note_select(

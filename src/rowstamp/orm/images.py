@@ -1,0 +1,117 @@
+"""Ask the database for the rows that a write is about to change, in its transaction and under its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Integer, String, bindparam, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from rowstamp.analysis.images import Image, ImagePlan
+from rowstamp.analysis.schema import schema_of
+from rowstamp.orm.attachment import Attachment
+from rowstamp.orm.isolation import in_driver_transaction
+from rowstamp.orm.transaction import TransactionState
+
+__all__ = ["OWN", "ask"]
+
+OWN: Final = "_rowstamp_own"
+"""The execution option of the cache's own statements, which are neither reads nor writes of the application."""
+
+_DRIVERS: Final = frozenset(
+    {"pysqlite", "aiosqlite", "psycopg", "psycopg2", "asyncpg", "pymysql", "asyncmy", "aiomysql", "mysqldb"}
+)
+"""Drivers that count the rows of an UPDATE as the database found them."""
+
+
+def ask(
+    attachment: Attachment,
+    connection: Connection,
+    state: TransactionState,
+    plan: ImagePlan,
+    parameter_sets: Sequence[Mapping[str, Any]],
+    translate: Mapping[Any, Any] | None,
+) -> Image | None:
+    """Return the rows that a write is about to change, or ``None`` if they cannot be told.
+
+    An error that the write would meet as well is let out in its place: a lock that is not to be had, a transaction that cannot be
+    serialized, a lost connection.
+    """
+    dialect = attachment.dialect
+    if state.altered or state.altered_locally or dialect.driver not in _DRIVERS:
+        return None  # with other rights or another search path it might be refused
+    wanted = plan.wanted(parameter_sets, dialect)
+    if wanted is None or not _may_ask(attachment, connection, plan, translate):
+        return None
+    canonical, values = wanted
+    if dialect.name == "sqlite":
+        # SQLite locks no rows. But it has one writer at a time, which whoever writes nothing yet has to become first.
+        _execute(connection, plan.begin, {}, translate)
+        if not in_driver_transaction(connection):
+            return None
+    try:
+        rows = _execute(connection, plan.question, plan.parameters(values), translate).all()
+    except DBAPIError as exc:
+        if not _is_refusal(dialect.name, exc):
+            raise
+        attachment.images[_named(plan, dialect, translate)] = False
+        return None
+    return Image.of(plan, canonical, rows, dialect)
+
+
+def _execute(connection: Connection, statement: Any, parameters: Any, translate: Mapping[Any, Any] | None) -> Any:
+    options: dict[str, Any] = {OWN: True, "stream_results": False, "schema_translate_map": translate or {}}
+    return connection.execute(statement, parameters, execution_options=options)
+
+
+# -------------------------------------------------------------------------------------------------- permissions
+
+_RIGHTS: Final = text("""
+    SELECT c.relkind IN ('r', 'p') AND has_any_column_privilege(c.oid, 'UPDATE') AND :number = (
+        SELECT count(*) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attname IN :names AND has_column_privilege(c.oid, a.attnum, 'SELECT'))
+    FROM pg_class c WHERE c.oid = to_regclass(:name)
+""").bindparams(
+    bindparam("number", type_=Integer),
+    bindparam("names", type_=String, expanding=True),
+    bindparam("name", type_=String),
+)
+"""Whether a PostgreSQL table has these columns and this role may read and lock them."""
+
+
+def _may_ask(
+    attachment: Attachment, connection: Connection, plan: ImagePlan, translate: Mapping[Any, Any] | None
+) -> bool:
+    """Whether the question will be answered: in PostgreSQL a refusal would end the application's transaction."""
+    name = _named(plan, attachment.dialect, translate)
+    known = attachment.images.get(name)
+    if known is None:
+        known = attachment.dialect.name != "postgresql" or _has_rights(connection, plan, name)
+        attachment.images[name] = known
+    return known
+
+
+def _has_rights(connection: Connection, plan: ImagePlan, name: str) -> bool:
+    columns = [column.name for column in plan.question.selected_columns]
+    parameters = {"number": len(columns), "names": columns, "name": name}
+    return bool(_execute(connection, _RIGHTS, parameters, None).scalar())
+
+
+def _named(plan: ImagePlan, dialect: Any, translate: Mapping[Any, Any] | None) -> str:
+    prepare = dialect.identifier_preparer
+    schema = schema_of(plan.table, translate)
+    table: str = prepare.quote(plan.table.name)
+    return f"{prepare.quote(schema)}.{table}" if schema else table
+
+
+_MYSQL_REFUSALS: Final = frozenset({1054, 1142, 1143, 1146})
+"""Unknown column, no right to the table or a column of it, no such table: the transaction goes on."""
+
+
+def _is_refusal(name: str, exc: DBAPIError) -> bool:
+    arguments: tuple[Any, ...] = getattr(exc.orig, "args", ())
+    if name in {"mysql", "mariadb"}:
+        return bool(arguments) and arguments[0] in _MYSQL_REFUSALS
+    return name == "sqlite" and "no such column" in str(exc.orig)

@@ -1,0 +1,235 @@
+"""Writes that do not say in which list their row stands: exactly the lists it was in and comes to are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, delete, event, insert, make_url, select, text, update
+from sqlalchemy.exc import OperationalError
+
+from rowstamp.analysis import tables
+from tests.conformance.models import Base, Category, Product, Review, product
+from tests.harness import Env, sync_engine
+
+
+@pytest.fixture(autouse=True)
+def _only_this_shop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other modules describe tables of these names with other keys, which writes would have to allow for."""
+    monkeypatch.setattr(tables, "mapped_metadata", lambda: {Base.metadata})
+    monkeypatch.setattr(tables, "_known", tables._Known())
+
+
+P = Product
+T = P.metadata.tables["products"]
+BOOKS, GAMES, NOVELS = (select(P).where(P.category_id == number).order_by(P.id) for number in (1, 2, 3))
+HOMELESS = select(P).where(P.category_id.is_(None)).order_by(P.id)
+LISTS = (BOOKS, GAMES, NOVELS)
+
+
+@contextmanager
+def only(env: Env, *changed: Any, among: tuple[Any, ...] = LISTS) -> Generator[None]:
+    """Inside the block the results of these lists change; those of the others are still served afterwards."""
+    others = [each for each in among if not any(each is one for one in changed)]
+    for each in others:
+        env.warm(each)
+    with env.change_of(*changed):
+        yield
+    # Not a word of this block may warm them again.
+    assert [env.served(each) for each in others] == [True] * len(others)
+
+
+def test_an_update_by_key_ends_the_list_the_row_is_in(env: Env) -> None:
+    """`UPDATE … WHERE id = 1` says nothing of the category."""
+    with only(env, BOOKS), env.transaction() as session:
+        session.execute(update(P).where(P.id == 1).values(price=Decimal(7)))
+
+
+def test_a_change_of_an_entity_ends_the_list_it_is_in(env: Env) -> None:
+    """Loaded, or expired before the flush."""
+    for price, expired in ((Decimal(7), False), (Decimal(8), True)):
+        with only(env, BOOKS), env.transaction() as session:
+            found = session.get_one(P, 1)
+            if expired:
+                session.expire(found)
+            found.price = price
+
+
+def test_a_row_that_moves_ends_both_lists(env: Env) -> None:
+    """The one it leaves and the one it comes to."""
+    with only(env, BOOKS, NOVELS), env.transaction() as session:
+        session.get_one(P, 1).category_id = 3
+
+
+def test_a_row_that_is_deleted_ends_its_list(env: Env) -> None:
+    """By the unit of work and by a statement."""
+    with only(env, GAMES), env.transaction() as session:
+        session.execute(delete(P.metadata.tables["order_items"]))
+        session.delete(session.get_one(P, 3))
+    with only(env, BOOKS), env.transaction() as session:
+        session.execute(delete(P).where(P.id == 2))
+
+
+def test_many_sets_of_parameters_end_the_lists_of_their_rows(env: Env) -> None:
+    """`executemany`, and bulk updates by primary key."""
+    with only(env, BOOKS), env.transaction() as session:
+        statement = update(T).where(T.c.id == bindparam("which")).values(stock=bindparam("count"))
+        session.connection().execute(statement, [{"which": 1, "count": 40}, {"which": 2, "count": 41}])
+    with only(env, GAMES), env.transaction() as session:
+        session.execute(update(P), [{"id": 3, "stock": 50}, {"id": 4, "stock": 51}])
+
+
+def test_the_whole_list_of_keys_is_asked_for(env: Env) -> None:
+    """`WHERE id IN (…)`."""
+    with only(env, BOOKS, GAMES), env.transaction() as session:
+        session.execute(update(P).where(P.id.in_([1, 3])).values(stock=9))
+
+
+def test_a_row_without_a_category_is_in_a_list_too(env: Env) -> None:
+    """NULL is a value of the key."""
+    with only(env, HOMELESS, among=(*LISTS, HOMELESS)), env.transaction() as session:
+        session.execute(update(P).where(P.id == 4).values(stock=9))
+
+
+def test_new_rows_end_the_list_they_come_to(env: Env) -> None:
+    """Nothing has to be asked."""
+    with only(env, NOVELS), env.transaction() as session:
+        session.add(product(category_id=3))
+    with only(env, GAMES), env.transaction() as session:
+        session.execute(insert(P), [{"id": 200 + n, "name": "x", "price": 1, "category_id": 2} for n in range(3)])
+
+
+def test_a_row_that_another_transaction_has_moved_since_it_was_loaded(env: Env) -> None:
+    """What the session has loaded does not say in which list the row is by now."""
+    with env.session() as session:
+        found = session.get_one(P, 1)
+        session.commit()
+        found.name  # noqa: B018 - loaded again
+        with env.elsewhere() as other:
+            other.execute(update(P).where(P.id == 1).values(category_id=3))
+        if env.dialect == "mysql":
+            session.rollback()  # its snapshot is older than the move, so the rest is another scenario
+            found = session.get_one(P, 1)
+        with env.change_of(NOVELS):
+            found.price = Decimal(7)
+            session.commit()
+
+
+def test_an_image_costs_one_statement(env: Env) -> None:
+    """And in SQLite one more, which begins the transaction; the database's rights are asked for once."""
+    warm_up, measured = (update(P).where(P.id == 1).values(stock=number) for number in (8, 9))
+    with env.transaction() as session:
+        session.execute(warm_up)
+    with env.traffic() as traffic, env.transaction() as session:
+        session.execute(measured)
+    assert len(traffic) == (3 if env.dialect == "sqlite" else 2)
+
+
+def test_nothing_is_asked_where_the_statement_says_it_all(env: Env) -> None:
+    """Inserts, and rows whose keys are all in WHERE."""
+    tags = P.metadata.tables["product_tags"]
+    with env.traffic() as traffic, env.transaction() as session:
+        session.execute(delete(tags).where(tags.c.product_id == 1, tags.c.tag_id == 2))
+        session.execute(insert(tags).values(product_id=1, tag_id=3))
+    assert len(traffic) == 2
+
+
+def test_without_row_images_the_lists_of_all_rows_end(env: Env) -> None:
+    """Nothing is asked, and too much is read again."""
+    plain = env.new_node(row_images=False, namespace="plain")
+    plain.warm(BOOKS)
+    plain.warm(GAMES)
+    with plain.traffic() as traffic, plain.transaction() as session:
+        session.execute(update(P).where(P.id == 1).values(stock=9))
+    assert len(traffic) == 1
+    assert [plain.served(BOOKS), plain.served(GAMES)] == [False, False]
+
+
+def test_a_write_that_commits_by_itself_is_not_preceded_by_an_image(env: Env) -> None:
+    """No lock would survive until the write."""
+    env.warm(GAMES)
+    with env.traffic() as traffic, env.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(update(P).where(P.id == 1).values(stock=9))
+    assert len(traffic) == 1
+    assert not env.served(GAMES)
+
+
+def test_rows_that_are_not_there_are_not_known(env: Env) -> None:
+    """Another transaction might make them between the image and the write."""
+    env.warm(GAMES)
+    with env.transaction() as session:
+        session.execute(update(P).where(P.id.in_([1, 99])).values(stock=9))
+    assert not env.served(GAMES)
+
+
+@pytest.mark.parametrize("number", [100, 101])
+def test_images_are_limited(env: Env, number: int) -> None:
+    """Of more rows nothing is known."""
+    with env.transaction() as session:
+        session.add(Category(id=50, name="many"))
+        session.flush()
+        session.execute(insert(P), [{"id": 300 + n, "name": "x", "price": 1, "category_id": 50} for n in range(number)])
+    env.warm(GAMES)
+    with env.transaction() as session:
+        session.execute(update(P), [{"id": 300 + n, "stock": 5} for n in range(number)])
+    assert env.served(GAMES) is (number == 100)
+
+
+def test_own_writes_are_seen_in_the_lists_they_are_in(env: Env) -> None:
+    """A transaction reads its own list from the database; on SQLite every list."""
+    env.warm(BOOKS)
+    with env.session() as session:
+        session.execute(update(P).where(P.id == 1).values(stock=77))
+        assert [found.stock for found in session.scalars(BOOKS)] == [77, 0]
+
+
+def test_reviews_of_other_products_stay(env: Env) -> None:
+    """The list of a foreign key, in a table whose rows are written by primary key."""
+    reviews = [select(Review).where(Review.product_id == number).order_by(Review.id) for number in (1, 4)]
+    with only(env, reviews[0], among=tuple(reviews)), env.transaction() as session:
+        session.get_one(Review, 2).stars = 1
+
+
+def test_a_role_that_may_not_lock_rows_is_not_made_to_fail(postgres_env: Env) -> None:
+    """In PostgreSQL a refused image would end the application's transaction; so the rights are looked up first."""
+    env = postgres_env
+    with env.behind() as session:
+        session.execute(text("DROP ROLE IF EXISTS clerk"))
+        session.execute(text("CREATE ROLE clerk LOGIN"))
+        session.execute(text("GRANT SELECT (id), DELETE ON products TO clerk"))
+    target = env.new_engine(make_url(env.url).set(username="clerk", password=None).render_as_string())
+    env.cache.attach(target, database="another name")
+    try:
+        with env.open_session(target) as session:
+            session.execute(delete(P).where(P.id == 4))
+            session.commit()
+        assert len(env.truth(select(P.id))) == 3
+    finally:
+        env.cache.detach(target)
+        sync_engine(target).dispose()
+        with env.behind() as session:
+            session.execute(text("DROP OWNED BY clerk"))
+            session.execute(text("DROP ROLE clerk"))
+
+
+def test_the_question_is_asked_by_the_only_writer(sqlite_env: Env) -> None:
+    """Nobody else can move the row between the image and the write: whoever tries is refused while it is asked."""
+    env, refused = sqlite_env, list[bool]()
+
+    def interfere(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            with sync_engine(env.plain).connect() as other:
+                other.exec_driver_sql("PRAGMA busy_timeout = 0")
+                try:
+                    other.execute(update(P).where(P.id == 1).values(category_id=3))
+                except OperationalError:
+                    refused.append(True)
+
+    event.listen(env.engine, "before_cursor_execute", interfere)
+    with env.transaction() as session:
+        session.execute(update(P).where(P.id == 1).values(stock=9))
+    event.remove(env.engine, "before_cursor_execute", interfere)
+    assert refused == [True]
