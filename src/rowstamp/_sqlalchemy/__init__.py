@@ -268,9 +268,21 @@ def parameter_values(context: Any) -> list[Mapping[str, Any]]:
     if not expansions:
         return sets
     return [
-        {**values, **{name: [values.get(each) for each in names] for name, names in expansions.items()}}
+        {
+            **values,
+            **{
+                name: _regrouped(context, name, [values.get(each) for each in names])
+                for name, names in expansions.items()
+            },
+        }
         for values in sets
     ]
+
+
+def _regrouped(context: Any, name: str, values: list[Any]) -> list[Any]:
+    """Return the values of a list, of which SQLAlchemy has flattened the tuples."""
+    width = len(getattr(getattr(context.compiled.binds.get(name), "type", None), "types", ()))
+    return [tuple(values[at : at + width]) for at in range(0, len(values), width)] if width else values
 
 
 def watches_beginnings(session: Session, engine: Engine, own: Callable[..., Any]) -> bool:
