@@ -324,6 +324,8 @@ class _BaseCache:
             remove(attachment)
         self._attachments.clear()
         self._core.closed = True
+        if self._core.near is not None:
+            self._core.near.clear()
         return self._owns_store
 
 

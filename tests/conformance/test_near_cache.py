@@ -123,3 +123,14 @@ def test_own_writes_are_seen(node: Node, env: Env) -> None:
         assert set(session.scalars(NAMES, execution_options=ASKED)) == {"mine"}
         session.rollback()
     assert node.rows(NAMES) == env.truth(NAMES)
+
+
+def test_a_closed_cache_keeps_nothing(sqlite_env: Env) -> None:
+    """Its memory goes back."""
+    node = keeping(sqlite_env)
+    node.warm(NAMES)
+    near = node.cache.real._core.near
+    assert near is not None
+    assert len(near) == 1
+    node.cache.close()
+    assert len(near) == 0
