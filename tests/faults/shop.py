@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Self
 
-import pytest
 import redis
 from sqlalchemy import create_engine, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -24,13 +23,6 @@ from tests.faults.proxy import Proxy
 
 class StaleRead(AssertionError):
     """A read was served a version older than one committed before it began."""
-
-
-HOLDS_MAY_BE_LOST = pytest.mark.xfail(
-    raises=StaleRead,
-    strict=False,
-    reason="known: a hold lost in a restart or failover lets a reader store old rows until the release (docs/design.md)",
-)
 
 
 class Base(DeclarativeBase):

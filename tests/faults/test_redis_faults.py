@@ -15,7 +15,7 @@ from rowstamp.stores.breaker import FAILURES
 from rowstamp.stores.redis.talk import Health
 from rowstamp.testing.servers import ValkeyServer
 from tests.faults.proxy import Proxy
-from tests.faults.shop import FAULTS, HOLDS_MAY_BE_LOST, OPTIONS, AsyncShop, Fault, Shop, shop, under_load
+from tests.faults.shop import FAULTS, OPTIONS, AsyncShop, Fault, Shop, shop, under_load
 
 pytestmark = pytest.mark.once
 
@@ -26,7 +26,6 @@ def open_shop(proxy: Proxy, database: str) -> Iterator[Shop]:
         yield opened
 
 
-@HOLDS_MAY_BE_LOST
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_stale_and_nothing_is_raised_while_the_server_is(
     open_shop: Shop, server: ValkeyServer, proxy: Proxy, fault: Fault
@@ -37,7 +36,6 @@ def test_nothing_is_stale_and_nothing_is_raised_while_the_server_is(
     assert not open_shop.hits()
 
 
-@HOLDS_MAY_BE_LOST
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_nothing_is_stale_and_nothing_is_raised_in_tasks_while_the_server_is(
     server: ValkeyServer, proxy: Proxy, database: str, fault: Fault

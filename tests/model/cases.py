@@ -109,6 +109,15 @@ THREE_WRITERS: Final = Config(
     crashes=True,
     answers=ALL_ANSWERS,
 )
+RESTARTS: Final = Config(
+    name="2 writers × 2 readers, the store is restarted at any time, crash anywhere, lost answers, expiry, eviction of anything",
+    writers=(W, W),
+    readers=(R, R),
+    crashes=True,
+    answers=ALL_ANSWERS,
+    evictions=None,
+    restarts=1,
+)
 IN_DOUBT: Final = Config(
     name="2 writers × 2 readers, COMMIT may take effect after it has raised, crash anywhere, expiry",
     writers=(W, W),
@@ -129,10 +138,20 @@ EVERYDAY: Final = (
     PIECEWISE,
     INVALIDATIONS,
     WRITE_TWICE,
+    RESTARTS,
 )
 
 DEEP: Final = (
     THREE_WRITERS,
+    Config(
+        name="2 writers of {0} and {0,1} × 2 readers of {0,1}, 2 restarts, COMMIT in doubt, crash anywhere, expiry",
+        entries=((0, 1),),
+        writers=(Writer((0,)), Writer((0, 1))),
+        readers=(R, R),
+        crashes=True,
+        answers=frozenset(Answer),
+        restarts=2,
+    ),
     Config(
         name="2 writers of {0} and {0,1} × 2 readers of {0,1}, crash anywhere, lost answers, expiry, eviction of anything",
         entries=((0, 1),),

@@ -49,6 +49,8 @@ WEAKENINGS = [
     Weakening(cases.SNAPSHOT_OF_TWO, (ONE_MOMENT,), weakened.ServeUnderSnapshot()),
     Weakening(cases.BASE, BOTH, store=weakened.OneOwnerPerHold()),
     Weakening(cases.BASE, BOTH, store=weakened.HoldsAreEvicted()),
+    Weakening(cases.RESTARTS, BOTH, store=weakened.ServesRightAfterARestart()),
+    Weakening(cases.RESTARTS, BOTH, store=weakened.FillsRightAfterARestart()),
     Weakening(cases.BASE, BOTH, store=weakened.ExpiryRestores()),
     Weakening(cases.BASE, BOTH, store=weakened.MintReplaces()),
     Weakening(cases.LAPSES, BOTH, store=weakened.ReleaseKeepsToken()),

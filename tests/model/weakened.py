@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from rowstamp import protocol
 from rowstamp.entry import unpack_entry
-from rowstamp.model import StoreSnapshot
+from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.protocol import (
     Commit,
     Committed,
     Flow,
     Hit,
     Hold,
+    Mint,
     Miss,
     Read,
     Release,
@@ -252,6 +253,26 @@ class HoldsAreEvicted(StoreModel):
 
     def evictable(self, cell: Cell) -> bool:
         return cell != Cell()
+
+
+class ServesRightAfterARestart(StoreModel):
+    """Tokens given after a restart validate at once, though holds may have been lost in it."""
+
+    def doubted(self, state: StampState) -> StampState:
+        return state
+
+
+class FillsRightAfterARestart(StoreModel):
+    """Nothing is served right after a restart, but what is filled then is served later: its loads may precede a COMMIT."""
+
+    def doubted(self, state: StampState) -> StampState:
+        return state if state.held else StampState(None, held=False)
+
+    def perform(self, state: StoreState, operation: object, part: int) -> tuple[StoreState, object]:
+        if isinstance(operation, Mint):
+            settled, partial = super().perform(state._replace(lost=()), operation, part)
+            return settled._replace(lost=state.lost), partial
+        return super().perform(state, operation, part)
 
 
 class ExpiryRestores(StoreModel):

@@ -13,7 +13,7 @@ from rowstamp.stores import open_store
 from rowstamp.stores.redis import RedisStore
 from rowstamp.stores.redis.sentinel import SentinelAddress
 from rowstamp.testing.store_harness import digest
-from tests.faults.shop import HOLDS_MAY_BE_LOST, AsyncShop, shop, under_load
+from tests.faults.shop import AsyncShop, shop, under_load
 from tests.store.redis_support import AsyncRedisSuite, RedisSuite
 from tests.store.redis_topology import SERVICE, Watched, ask, until, watched
 
@@ -81,7 +81,6 @@ def handed_over(servers: Watched) -> None:
     until(lambda: _is_another(servers))
 
 
-@HOLDS_MAY_BE_LOST
 @pytest.mark.parametrize("failover", [killed, handed_over])
 def test_nothing_is_stale_and_nothing_is_raised_while_the_primary_is(
     disturbed: Watched, tmp_path: Path, failover: Callable[[Watched], None]
@@ -93,7 +92,6 @@ def test_nothing_is_stale_and_nothing_is_raised_while_the_primary_is(
         assert not opened.hits()
 
 
-@HOLDS_MAY_BE_LOST
 @pytest.mark.parametrize("failover", [killed, handed_over])
 async def test_nothing_is_stale_and_nothing_is_raised_in_tasks_while_the_primary_is(
     disturbed: Watched, tmp_path: Path, failover: Callable[[Watched], None]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import pytest
 import redis
 import redis.asyncio
@@ -18,6 +22,7 @@ from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import commit, fill, lookup
 from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import open_store
+from rowstamp.stores.breaker import FAILURES
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore, trip
 from rowstamp.stores.redis import commands as ops
 from rowstamp.testing.servers import ValkeyServer, free_port
@@ -381,6 +386,31 @@ def test_no_held_stamp_is_evicted_under_a_volatile_policy(policy: str) -> None:
         store.close()
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
+def test_a_policy_that_may_evict_holds_is_warned_of_once_and_works(
+    policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ValkeyServer(options={"maxmemory-policy": policy}) as private:
+        with caplog.at_level(logging.WARNING, "rowstamp"):
+            store = RedisStore(address_of(private.url()), hold_ttl=0)
+            filled(store)
+            for lines in store._lines.values():
+                lines.drop()
+            assert hits(store)
+        assert [record.message for record in caplog.records if "maxmemory-policy allkeys-*" in record.message][1:] == []
+        assert "choose volatile-lru or noeviction" in caplog.text
+        with redis.Redis.from_url(private.url()) as client:
+            used: Any = client.info("memory")
+            client.config_set("maxmemory", used["used_memory"] + 1_000_000)
+        for number in range(2000):
+            store.put(digest(f"entry {number}"), bytes(1000), 1000)
+        store.touch({A: fresh_token()})
+        assert not hits(store)
+        filled(store)
+        assert hits(store)
+        store.close()
+
+
 # --------------------------------------------------------------------------------------------------- refusals
 
 
@@ -454,6 +484,76 @@ def test_a_password_that_is_changed_later_is_logged_once(client: redis.Redis, ca
     assert [record.getMessage() for record in caplog.records if "is not used" in record.getMessage()][1:] == []
     assert "the cache's store is not used" in caplog.text
     store.close()
+
+
+def test_a_script_of_somebody_else_is_an_outage(private: ValkeyServer) -> None:
+    store = RedisStore(address_of(private.url()), hold_ttl=0)
+    filled(store)
+    with redis.Redis.from_url(private.url()) as other, redis.Redis.from_url(private.url()) as victim:
+        other.config_set("lua-time-limit", 1)
+        busy = threading.Thread(target=_never_ends, args=(victim,))
+        busy.start()
+        until(lambda: _is_busy(other))
+        with pytest.raises(StoreError, match="a script of somebody else keeps it busy"):
+            store.read(E, [A])
+        other.script_kill()
+        busy.join()
+    assert hits(store)
+    store.close()
+
+
+def _never_ends(client: redis.Redis) -> None:
+    with contextlib.suppress(redis.ResponseError):
+        client.eval("while true do end", 0)
+
+
+def _is_busy(client: redis.Redis) -> bool:
+    try:
+        client.get("x")
+    except redis.ResponseError:
+        return True
+    return False
+
+
+class Parrot(socketserver.BaseRequestHandler):
+    """Answers every command with one error."""
+
+    error: bytes
+
+    def handle(self) -> None:
+        commands = hiredis.Reader()
+        while data := self.request.recv(65536):
+            commands.feed(data)
+            while commands.gets() is not False:
+                self.request.sendall(b"-%s\r\n" % self.error)
+
+
+@pytest.mark.parametrize(
+    ("error", "complaint"),
+    [
+        ("LOADING Valkey is loading the dataset in memory", "it is still loading its data"),
+        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", "has lost its primary"),
+        ("CLUSTERDOWN The cluster is down", "the cluster does not serve all of its slots"),
+        ("READONLY You can't write against a read only replica.", "it is a replica: connect to the primary"),
+        ("MISCONF Errors writing to the AOF file: No space left on device", "repair that, or set save ''"),
+        ("ERR something new", "the server refused: something new"),
+    ],
+)
+def test_a_server_that_refuses_everything_is_left_alone_after_a_few_attempts(error: str, complaint: str) -> None:
+    """These last as long as they last, which no test can rule; so the server is one of our own."""
+    handler = type("Handler", (Parrot,), {"error": error.encode()})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as parrot:
+        parrot.daemon_threads = True
+        threading.Thread(target=parrot.serve_forever, daemon=True).start()
+        store = open_store(f"redis://127.0.0.1:{parrot.server_address[1]}")
+        assert isinstance(store, RedisStore)
+        for _ in range(FAILURES):
+            with pytest.raises(StoreError, match=complaint):
+                store.read(E, [A])
+        with pytest.raises(StoreError, match="left alone for a moment"):
+            store.read(E, [A])
+        store.close()
+        parrot.shutdown()
 
 
 def test_too_many_clients_is_an_outage(private: ValkeyServer) -> None:

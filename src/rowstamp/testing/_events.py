@@ -34,6 +34,8 @@ class Kind(enum.Enum):
     LATE = "late"
     CRASH = "crash"
     EXPIRE = "expire"
+    SETTLE = "settle"
+    RESTART = "restart"
     EVICT_ENTRY = "evict entry"
     EVICT_STAMP = "evict stamp"
 

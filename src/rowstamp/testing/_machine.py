@@ -133,6 +133,8 @@ class Machine:
             if config.crashes and self._may_crash(index, node):
                 events.append(Event(Kind.CRASH, index))
         events.extend(self._expiries(state))
+        if state.store.restarts < config.restarts:
+            events.append(Event(Kind.RESTART, 0))
         if state.evictions:
             events.extend(self._evictions(state))
         return events
@@ -150,6 +152,10 @@ class Machine:
                 index, task = writer_of(holder)
                 if self.config.lapses or not _under_way(state.actors[index], task):
                     yield Event(Kind.EXPIRE, index, task=task, stamp=stamp)
+        for writer in state.store.lost:
+            index, task = writer_of(writer)
+            if self.config.lapses or not _under_way(state.actors[index], task):
+                yield Event(Kind.SETTLE, index, task=task)
 
     def _evictions(self, state: State) -> Iterator[Event]:
         for entry, blob in enumerate(state.store.entries):
@@ -172,6 +178,10 @@ class Machine:
                 return f"{self._transaction(event)}:late"
             case Kind.EXPIRE:
                 return f"expire:{self._transaction(event)}:s{event.stamp}"
+            case Kind.SETTLE:
+                return f"settle:{self._transaction(event)}"
+            case Kind.RESTART:
+                return "restart"
             case Kind.EVICT_ENTRY:
                 return f"evict:e{event.actor}"
             case Kind.EVICT_STAMP:
@@ -194,22 +204,26 @@ class Machine:
                 dead = ActorState(actor.task, None, crashed=True, in_doubt=actor.in_doubt)
                 return Step(state.with_actor(event.actor, self._keys.node(dead, None)))
             case Kind.EXPIRE:
-                return Step(self._expire(state, event))
+                name = writer_name(event.actor, event.task)
+                return Step(self._outlived(state, event, self._store.expire(state.store, event.stamp, name)))
+            case Kind.SETTLE:
+                name = writer_name(event.actor, event.task)
+                return Step(self._outlived(state, event, self._store.settle(state.store, name)))
+            case Kind.RESTART:
+                return Step(state._replace(store=self._store.restart(state.store)))
             case Kind.EVICT_ENTRY:
                 return Step(_evicted(state, self._store.evict_entry(state.store, event.actor)))
             case Kind.EVICT_STAMP:
                 return Step(_evicted(state, self._store.evict_stamp(state.store, event.actor)))
 
-    def _expire(self, state: State, event: Event) -> State:
-        """End a hold. A dead or finished writer's transaction ends before its hold does, a live one's need not."""
+    def _outlived(self, state: State, event: Event, store: StoreState) -> State:
+        """End a hold's time. A dead or finished writer's transaction ends before its hold does, a live one's need not."""
         node = state.actors[event.actor]
-        name = writer_name(event.actor, event.task)
-        state = state._replace(store=self._store.expire(state.store, event.stamp, name))
         if _under_way(node, event.task):
             changed = node.actor._replace(lapsed=True)
         else:
-            changed = node.actor._replace(in_doubt=_settled(node, name))
-        return state.with_actor(event.actor, self._keys.node(changed, node.request))
+            changed = node.actor._replace(in_doubt=_settled(node, writer_name(event.actor, event.task)))
+        return state._replace(store=store).with_actor(event.actor, self._keys.node(changed, node.request))
 
     def _late(self, state: State, event: Event) -> State:
         node = state.actors[event.actor]
@@ -375,7 +389,7 @@ class Machine:
 
     def at_rest(self, state: State) -> bool:
         """Whether nobody is under way, all holds have ended, and no COMMIT is in doubt."""
-        if any(cell.holders for cell in state.store.cells):
+        if state.store.lost or any(cell.holders for cell in state.store.cells):
             return False
         return all(node in self._idle or (node.request is None and not node.actor.in_doubt) for node in state.actors)
 

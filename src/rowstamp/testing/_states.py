@@ -173,11 +173,12 @@ class Keys:
         """Return the same key for states with the same future."""
         numbers: dict[bytes, int] = {}
         number = numbers.setdefault
-        key: list[object] = [state.evictions, state.database]
+        key: list[object] = [state.evictions, state.database, state.store.restarts]
         for token, holders in state.store.cells:
             if token is not None:
                 key.append(number(token, len(numbers)))
             key.append(tuple([number(holder, len(numbers)) for holder in holders]))
+        key.append(tuple([number(writer, len(numbers)) for writer in state.store.lost]))
         key.extend([self._entry_key(blob, numbers) for blob in state.store.entries])
         actors = state.actors
         for start, stop in self._groups:

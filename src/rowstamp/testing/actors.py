@@ -114,6 +114,7 @@ class Config:
             released, and such a writer must not crash as well; everything else must still be right.
         answers: what may become of a COMMIT.
         evictions: how many entries and stamps may be lost, at any time; ``None`` for any number.
+        restarts: how often the store may be restarted, which loses every hold and makes every token count for nothing.
         atomic: whether an operation on several stamps is one step. The contract promises it for each stamp only.
     """
 
@@ -126,6 +127,7 @@ class Config:
     lapses: bool = False
     answers: frozenset[Answer] = field(default=frozenset({Answer.DONE}))
     evictions: int | None = 0
+    restarts: int = 0
     atomic: bool = True
 
     @property

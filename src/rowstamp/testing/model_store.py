@@ -106,10 +106,14 @@ class StoreState(NamedTuple):
     Attributes:
         entries: the bytes of each entry, by its number; ``None`` when there are none.
         cells: each stamp, by its number.
+        lost: the writers whose holds were lost in a restart and have not run out yet.
+        restarts: how often it was restarted.
     """
 
     entries: tuple[bytes | None, ...]
     cells: tuple[Cell, ...]
+    lost: tuple[bytes, ...] = ()
+    restarts: int = 0
 
     @classmethod
     def empty(cls, entries: int, stamps: int) -> StoreState:
@@ -118,11 +122,11 @@ class StoreState(NamedTuple):
 
     def with_entry(self, index: int, blob: bytes | None) -> StoreState:
         """Return this state with one entry replaced."""
-        return StoreState((*self.entries[:index], blob, *self.entries[index + 1 :]), self.cells)
+        return self._replace(entries=(*self.entries[:index], blob, *self.entries[index + 1 :]))
 
     def with_cell(self, index: int, cell: Cell) -> StoreState:
         """Return this state with one stamp replaced."""
-        return StoreState(self.entries, (*self.cells[:index], cell, *self.cells[index + 1 :]))
+        return self._replace(cells=(*self.cells[:index], cell, *self.cells[index + 1 :]))
 
 
 class StoreModel:
@@ -159,6 +163,10 @@ class StoreModel:
         """A stamp after a direct invalidation: a new token, unless it is held and will get one anyway."""
         return cell if cell.holders else Cell(token)
 
+    def doubted(self, state: StampState) -> StampState:  # noqa: ARG002 - what it would be said to be otherwise
+        """What is said of a stamp while a hold that was lost in a restart may still be relied on: as good as held."""
+        return StampState(None, held=True)
+
     def evictable(self, cell: Cell) -> bool:
         """Whether the store may lose this stamp now: any token, never a hold."""
         return cell.token is not None and not cell.holders
@@ -190,7 +198,7 @@ class StoreModel:
             case Mint(tokens):
                 index, token = _item(tokens.items(), part)
                 cell = self.minted(state.cells[index], token)
-                return state.with_cell(index, cell), self.seen(cell)
+                return state.with_cell(index, cell), self._said(state, cell)
             case Release(tokens, writer):
                 index, token = _item(tokens.items(), part)
                 cell = state.cells[index]
@@ -225,13 +233,29 @@ class StoreModel:
         # The entry first; tests read it last as well.
         if part == 0:
             return None if entry is None else state.entries[index_of(entry)]
-        return self.seen(state.cells[index_of(stamps[part - 1])])
+        return self._said(state, state.cells[index_of(stamps[part - 1])])
+
+    def _said(self, state: StoreState, cell: Cell) -> StampState:
+        return self.doubted(self.seen(cell)) if state.lost else self.seen(cell)
 
     # --------------------------------------------------------------------------------------- what befalls it
 
     def expire(self, state: StoreState, stamp: int, writer: bytes) -> StoreState:
         """End one writer's hold of one stamp."""
         return state.with_cell(stamp, self.expired(state.cells[stamp], writer))
+
+    def restart(self, state: StoreState) -> StoreState:
+        """Lose every hold, and every token: what the store has after a restart was not given by what it is now.
+
+        Entries stay, as an old snapshot could bring them back; that they are lost instead is an eviction.
+        """
+        holders = {holder for cell in state.cells for holder in cell.holders}
+        cells = (_MISSING,) * len(state.cells)
+        return StoreState(state.entries, cells, tuple(sorted({*state.lost, *holders})), state.restarts + 1)
+
+    def settle(self, state: StoreState, writer: bytes) -> StoreState:
+        """Let the time of a hold that was lost run out."""
+        return state._replace(lost=_without(state.lost, writer))
 
     def evict_entry(self, state: StoreState, entry: int) -> StoreState:
         """Lose an entry."""

@@ -10,8 +10,9 @@
 
 **Steps.** Every operation that a flow yields is a step, and so are: the moment a query's snapshot begins (``R0:snapshot``), the
 arrival of its rows (``R0:rows``), what becomes of a COMMIT (``W0:commit``, ``commit-fails``, ``commit-lost``,
-``commit-in-doubt`` and its ``late`` effect), the death of a writer (``W0:crash``), the end of a hold (``expire:W0:s1``), and the
-loss of an entry or a stamp (``evict:e0``, ``evict:s0``). Time does not pass; things happen.
+``commit-in-doubt`` and its ``late`` effect), the death of a writer (``W0:crash``), the end of a hold (``expire:W0:s1``), the
+loss of an entry or a stamp (``evict:e0``, ``evict:s0``), and a ``restart`` of the store, after which nothing is served until the
+time of every hold that it has lost is over (``settle:W0``). Time does not pass; things happen.
 
 **Exhaustive.** :func:`explore` goes breadth first through all reachable states and visits each once, states that differ only in
 the names of tokens or in which of two equal actors is which being one. The first counterexample found is thus a
@@ -63,7 +64,7 @@ ALL_ANSWERS: Final = frozenset({Answer.DONE, Answer.FAILED, Answer.LOST})
 """What may become of a COMMIT whose outcome is settled when it returns or raises."""
 
 _EVERYTHING: Final = frozenset(Property)
-_FAULTS: Final = frozenset({Kind.CRASH, Kind.EXPIRE, Kind.EVICT_ENTRY, Kind.EVICT_STAMP})
+_FAULTS: Final = frozenset({Kind.CRASH, Kind.EXPIRE, Kind.SETTLE, Kind.RESTART, Kind.EVICT_ENTRY, Kind.EVICT_STAMP})
 _FAULT_SHARE: Final = 0.05
 _SPEEDS: Final = (1, 3, 10)
 

@@ -40,6 +40,7 @@ from rowstamp.stores.redis.scripts import Reply, Words
 from rowstamp.stores.redis.server import TAG_SIZE, Server
 
 __all__ = [
+    "HELD",
     "Call",
     "Epoch",
     "Keys",
@@ -75,7 +76,7 @@ _HOLDS_AT: Final = 2
 _HOLD: Final = Struct(">d16x")
 
 _MISSING: Final = StampState(token=None, held=False)
-_HELD: Final = StampState(token=None, held=True)
+HELD: Final = StampState(token=None, held=True)
 
 
 # ------------------------------------------------------------------------------------------------------- keys
@@ -145,10 +146,11 @@ class Order(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a server replied to an order, and the tag of the tokens it has."""
+    """What a server replied to an order, the tag of the tokens it has, and whether they validate yet."""
 
     reply: Reply
     tag: bytes
+    serves: bool
 
 
 class Write(NamedTuple):
@@ -176,7 +178,7 @@ def mint(keys: Keys, tokens: Mapping[bytes, bytes]) -> Write:
         return Order(key, words)
 
     def result(told: Sequence[Told]) -> tuple[StampState, ...]:
-        return tuple([state_of(_granted(each), each.tag, None) for each in told])
+        return tuple([state_of(_granted(each), each.tag, None) if each.serves else HELD for each in told])
 
     return Write([order(*item) for item in tokens.items()], result)
 
@@ -289,5 +291,5 @@ def state_of(value: bytes | None, tag: bytes, now: float | None) -> StampState:
     if kind in {b"t", b"u"}:
         return StampState(value[_TOKEN_AT:], held=False) if tag and value[1:_TOKEN_AT] == tag else _MISSING
     if now is None or kind == b"h":
-        return _HELD
-    return _HELD if any(end > now for (end,) in _HOLD.iter_unpack(value[_HOLDS_AT:])) else _MISSING
+        return HELD
+    return HELD if any(end > now for (end,) in _HOLD.iter_unpack(value[_HOLDS_AT:])) else _MISSING

@@ -10,7 +10,7 @@ from redis import exceptions as redis_errors
 from rowstamp.errors import StoreError
 from rowstamp.stores.redis.server import UnusableServer
 
-__all__ = ["FOREIGN", "is_outage", "is_permanent", "log_permanent", "store_error"]
+__all__ = ["FOREIGN", "is_outage", "is_permanent", "log_eviction", "log_permanent", "store_error"]
 
 FOREIGN: Final[tuple[type[Exception], ...]] = (StoreError, redis_errors.RedisError, OSError, EOFError)
 """What a talk with a server may raise: our own error, the client's, and the network's (timeouts among them)."""
@@ -78,3 +78,12 @@ def is_permanent(exc: BaseException) -> bool:
 def log_permanent(exc: BaseException) -> None:
     """Say that the store is not used, and why: else nobody would notice that a cache is switched off."""
     _log.error("the cache's store is not used: %s", store_error(exc))
+
+
+def log_eviction(address: object) -> None:
+    """Say that the server may evict what must not be evicted, and what to choose instead."""
+    _log.warning(
+        "the server at %s may evict the stamps of a commit under way (maxmemory-policy allkeys-*), and then old rows may be"
+        " served until it is released; choose volatile-lru or noeviction if that matters",
+        address,
+    )

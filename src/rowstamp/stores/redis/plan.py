@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias
 
 from rowstamp.mirror import Fetched, Mirror
@@ -11,6 +11,7 @@ from rowstamp.model import StoreSnapshot
 from rowstamp.stores.redis.address import Address
 from rowstamp.stores.redis.cluster import ClusterAddress, route_to
 from rowstamp.stores.redis.commands import Call, Epoch, Keys, Read, Write
+from rowstamp.stores.redis.errors import log_eviction
 from rowstamp.stores.redis.reading import Reading
 from rowstamp.stores.redis.scripts import Reply, Words
 from rowstamp.stores.redis.sentinel import SentinelAddress
@@ -28,15 +29,23 @@ class Plan:
     Args:
         address: where the server is.
         hold_ttl: how long holds last at most, in seconds.
+
+    Attributes:
+        clock: seconds from any fixed moment, never going back.
     """
 
     def __init__(self, address: Address | SentinelAddress | ClusterAddress, hold_ttl: float) -> None:
+        self.clock: Callable[[], float] = time.monotonic
         self.address = address
         self.keys = Keys.of(address.prefix)
         self.epoch = Epoch()
         self.route = route_to(address)
-        self._identities = Identities(hold_ttl)
+        self._identities = Identities(hold_ttl, self._now)
         self._latest: dict[Node, bytes] = {}
+        self._warned = False
+
+    def _now(self) -> float:
+        return self.clock()
 
     def trip(self, calls: Sequence[Call], mirror: Mirror | None) -> Steps:
         """Make calls: yields the errands that are to be run at the same time, and returns the outcome of each call.
@@ -45,7 +54,7 @@ class Plan:
             calls: the calls.
             mirror: is told of what is read and changed.
         """
-        trip = self._reading(calls) or Trip(calls, self.keys, self.epoch, self.route, time.monotonic())
+        trip = self._reading(calls) or Trip(calls, self.keys, self.epoch, self.route, self.clock())
         return trip.steps() if mirror is None else _mirrored(trip, calls, mirror)
 
     def _reading(self, calls: Sequence[Call]) -> Reading | None:
@@ -68,7 +77,7 @@ class Plan:
         """
         if server.identity != self._latest.get(errand.node):
             raise ChangedServer("another server has taken this one's place")
-        return errand.talk(server, time.monotonic(), in_cluster=self.route.in_cluster)
+        return errand.talk(server, self.clock(), in_cluster=self.route.in_cluster)
 
     def greet(self, node: Node) -> Generator[list[Words], list[Reply], Server]:
         """Learn who a server is: what is said first on a new line."""
@@ -81,8 +90,11 @@ class Plan:
             more=more,
         )
         if more and isinstance(replies[1], bytes):
-            self.epoch.learnt(replies[1], time.monotonic())
+            self.epoch.learnt(replies[1], self.clock())
         self._latest[node] = server.identity
+        if server.evicts_all and not self._warned:
+            self._warned = True
+            log_eviction(self.address)
         return server
 
 

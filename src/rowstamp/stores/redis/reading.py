@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from rowstamp.model import StoreSnapshot
-from rowstamp.stores.redis.commands import Epoch, Keys, Read, state_of
+from rowstamp.stores.redis.commands import HELD, Epoch, Keys, Read, state_of
 from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["Reading"]
@@ -46,9 +46,7 @@ class Reading:
         values = dict(zip(errand.reads, answer.values, strict=True))
         epoch = self._epoch.value = self._epoch_read = values[self._keys.epoch]
         self._identity = answer.server.identity
-        # A token that does not validate yet is shown as missing: the reader mints, is told the token, and may fill.
-        tag = answer.server.tag(epoch) if answer.serves else b""
-        return [self._snapshot(read, values, tag, answer.now) for read in self._reads]
+        return [self._snapshot(read, values, answer.server.tag(epoch), answer) for read in self._reads]
 
     def _wanted(self) -> list[bytes]:
         """The keys, each once."""
@@ -60,9 +58,13 @@ class Reading:
             wanted += [keys.stamps + stamp for stamp in read.stamps]
         return list(dict.fromkeys(wanted))
 
-    def _snapshot(self, read: Read, values: Mapping[bytes, Any], tag: bytes, now: float | None) -> StoreSnapshot:
-        start = self._keys.stamps
-        states = tuple([state_of(values[start + stamp], tag, now) for stamp in read.stamps])
+    def _snapshot(self, read: Read, values: Mapping[bytes, Any], tag: bytes, answer: Answer) -> StoreSnapshot:
+        start, now = self._keys.stamps, answer.now
+        states = (
+            tuple([state_of(values[start + stamp], tag, now) for stamp in read.stamps])
+            if answer.serves
+            else (HELD,) * len(read.stamps)  # see `Trip`
+        )
         return StoreSnapshot(None if read.entry is None else values[self._keys.entries + read.entry], states)
 
     @property

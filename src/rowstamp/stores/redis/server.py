@@ -6,9 +6,9 @@ cluster has moved to another node. Each connection asks for the identity when it
 command after :data:`RECHECK_SECONDS`: a server that is demoted and promoted again keeps its connections.
 
 **The first moments of an identity.** Such an event may also lose a *hold*. A reader that comes before the writer's COMMIT lands
-would store the old rows, and be served them until the release. So no token of a new identity validates anything until
-``hold_ttl`` seconds have passed: by then every hold of before has been released, with a new token, or its writer is late, as
-it would be without the event. What is filled meanwhile is served afterwards.
+would store the old rows, and they would be served until the release; or, if the writer dies before it, until they end. So until
+``hold_ttl`` seconds have passed every stamp of a new identity counts as held: nothing is served and nothing filled. By then every
+hold of before has been released, with a new token, or its writer is late or dead, as it would be without the event.
 
 **Since when** an identity exists is asked once by each process, of the server itself: the first client that meets it leaves a mark
 with the server's time. Where the mark is lost the wait begins anew. A server that has never been part of any replication
@@ -61,17 +61,19 @@ class Server:
 
     Attributes:
         identity: its run id, role and replication id.
-        evicts_volatile: whether keys with a time to live may be evicted before they end.
+        evicts_volatile: whether keys with a time to live, and no others, may be evicted before they end.
+        evicts_all: whether any key may be.
         checked_at: when the identity was last known to be right, by the client's monotonic clock.
         serves_from: when its tokens begin to validate, by the same clock; never for a server that is asked for the map
             of its cluster and nothing else.
     """
 
-    __slots__ = ("_tag", "_tag_epoch", "checked_at", "evicts_volatile", "identity", "serves_from")
+    __slots__ = ("_tag", "_tag_epoch", "checked_at", "evicts_all", "evicts_volatile", "identity", "serves_from")
 
-    def __init__(self, identity: bytes, *, evicts_volatile: bool, checked_at: float, serves_from: float) -> None:
+    def __init__(self, identity: bytes, *, policy: str, checked_at: float, serves_from: float) -> None:
         self.identity = identity
-        self.evicts_volatile = evicts_volatile
+        self.evicts_volatile = policy.startswith("volatile-")
+        self.evicts_all = policy.startswith("allkeys-")
         self.checked_at = checked_at
         self.serves_from = serves_from
         self._tag = b""
@@ -188,8 +190,8 @@ def greet(
     else:
         _require_primary(info)
         serves_from = yield from identities.settled(identity, _age(info), mark)
-    evicts_volatile = info.get("maxmemory_policy", "").startswith("volatile-")
-    server = Server(identity, evicts_volatile=evicts_volatile, checked_at=now, serves_from=serves_from)
+    policy = info.get("maxmemory_policy", "")
+    server = Server(identity, policy=policy, checked_at=now, serves_from=serves_from)
     return server, replies[1 : 1 + len(more)]
 
 

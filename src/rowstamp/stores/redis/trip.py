@@ -20,7 +20,7 @@ from redis.exceptions import AskError, MovedError
 
 from rowstamp.errors import StoreError
 from rowstamp.model import StampState, StoreSnapshot
-from rowstamp.stores.redis.commands import Call, Epoch, Keys, Order, Read, Told, Write, state_of
+from rowstamp.stores.redis.commands import HELD, Call, Epoch, Keys, Order, Read, Told, Write, state_of
 from rowstamp.stores.redis.scripts import Reply, Words, say
 from rowstamp.stores.redis.server import RECHECK_SECONDS, Server, check
 
@@ -273,15 +273,21 @@ class Trip:
             value, answer = values[keys.stamps + stamp]
             if answer is None or isinstance(value, Exception):
                 return value  # type: ignore[no-any-return]
-            # A token that does not validate yet is shown as missing: the reader mints, is told the token, and may fill.
-            tag = answer.server.tag(epoch) if answer.serves else b""
-            states.append(state_of(value, tag, answer.now))
+            serves = (
+                answer.serves
+            )  # if not, what is loaded now may precede a COMMIT whose hold was lost: as good as held
+            states.append(state_of(value, answer.server.tag(epoch), answer.now) if serves else HELD)
         return StoreSnapshot(entry, tuple(states))
+
+
+def _told(heard: _Heard) -> Told:
+    answer = heard.answer
+    return Told(heard.value, b"", serves=False) if answer is None else Told(heard.value, answer.tag, answer.serves)
 
 
 def _wrote(call: Write, heard: Iterable[_Heard]) -> Any:
     try:
-        return call.result([Told(each.value, each.answer.tag if each.answer else b"") for each in heard])
+        return call.result([_told(each) for each in heard])
     except Exception as exc:  # noqa: BLE001 - handed to the caller whose call it is
         return exc
 
