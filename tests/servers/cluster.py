@@ -19,7 +19,7 @@ SHARDS = 3
 
 OPTIONS = {
     "cluster-enabled": "yes",
-    "cluster-node-timeout": "500",
+    "cluster-node-timeout": "1000",
     "cluster-replica-validity-factor": "0",
     "cluster-allow-replica-migration": "no",
     "repl-diskless-sync-delay": "0",

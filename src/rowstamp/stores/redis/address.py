@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -141,6 +142,9 @@ class Address:
             ConfigurationError: a part of it makes no sense.
         """
         found: dict[str, Any] = {name: options[name] for name in (*TLS_FILES, "client_name") if name in options}
+        for name in TLS_FILES:
+            if name in found and not Path(found[name]).is_file():
+                raise ConfigurationError(f"{name}={found[name]!r} is not a file: give the path of a PEM file")
         if parts.username:
             found["username"] = unquote(parts.username)
         if parts.password:
@@ -151,6 +155,8 @@ class Address:
         else:
             found |= _tcp(parts)
             kind = "tls" if parts.scheme in TLS_SCHEMES else "tcp"
+        if kind == "tls":
+            found["ssl_check_hostname"] = True  # not so by default in all versions of redis-py
         return cls(
             kind=kind,
             options=found,

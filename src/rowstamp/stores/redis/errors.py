@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from typing import Final
 
 from redis import exceptions as redis_errors
@@ -49,6 +50,15 @@ def _code(exc: BaseException) -> str:
     return word if word in _REMEDIES else ""
 
 
+def _distrust(exc: BaseException | None) -> ssl.SSLError | None:
+    """The refusal of a certificate, theirs or ours, that an error is about; redis-py wraps it without saying so."""
+    while exc is not None:
+        if isinstance(exc, ssl.SSLError) and "CERT" in str(exc.reason).upper() + str(exc).upper():
+            return exc
+        exc = exc.__cause__ or exc.__context__
+    return None
+
+
 def store_error(exc: BaseException) -> StoreError:
     """Return the error that stores raise for one of :data:`FOREIGN`; raise it ``from`` that one."""
     if isinstance(exc, StoreError):
@@ -56,6 +66,12 @@ def store_error(exc: BaseException) -> StoreError:
     remedy = _REMEDIES.get(_code(exc))
     if remedy is not None:
         return StoreError(f"the server refused: {remedy} ({exc})")
+    distrust = _distrust(exc)
+    if distrust is not None:
+        return StoreError(
+            "a certificate is not accepted: give the right ssl_ca_certs, and ssl_certfile and ssl_keyfile where the server asks"
+            f" for a client's ({distrust.reason})"
+        )
     if isinstance(exc, redis_errors.TimeoutError | TimeoutError):
         return StoreError("the server did not answer in time")
     if isinstance(exc, redis_errors.ResponseError):
@@ -71,8 +87,12 @@ def is_outage(exc: BaseException) -> bool:
 
 
 def is_permanent(exc: BaseException) -> bool:
-    """Whether the error will stay until somebody changes a password, an ACL or the server's version."""
-    return isinstance(exc, (UnusableServer, *_CREDENTIALS)) or _code(exc) in {"NOAUTH", "WRONGPASS", "NOPERM"}
+    """Whether the error will stay until somebody changes a password, an ACL, a certificate or the server's version."""
+    return (
+        _distrust(exc) is not None
+        or isinstance(exc, (UnusableServer, *_CREDENTIALS))
+        or _code(exc) in {"NOAUTH", "WRONGPASS", "NOPERM"}
+    )
 
 
 def log_permanent(exc: BaseException) -> None:
