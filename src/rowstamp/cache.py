@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -26,7 +27,7 @@ from rowstamp.orm.explain import explain
 from rowstamp.orm.replica import CaughtUp, Role, check_role
 from rowstamp.orm.session import SESSION_CACHE, listen_to_sessions
 from rowstamp.orm.targets import columns_by_table, effects_of, engines_of, mapped_tables, sync_session
-from rowstamp.query import AsyncQueryDecorator, QueryDecorator, QueryOptions
+from rowstamp.query import AsyncQueries, Queries
 from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import RedisClient, open_store, store_of_client
 
@@ -333,7 +334,7 @@ def _twice(target: object) -> str:
     return f"{target!r} has a cache attached already: detach() that one first"
 
 
-class Cache(_BaseCache, KeyValues):
+class Cache(_BaseCache, Queries, KeyValues):
     """A cache of query results for ``Session`` and ``Connection``.
 
     Args:
@@ -367,40 +368,6 @@ class Cache(_BaseCache, KeyValues):
     """
 
     _asynchronous = False
-
-    def query(
-        self,
-        *,
-        ttl: float | None = None,
-        tags: Collection[str] | Callable[..., Collection[str]] = (),
-        key_version: int | str = 0,
-        ignore: Collection[str] = (),
-        ttl_empty: float | None = None,
-        jitter: float = 0.0,
-    ) -> QueryDecorator:
-        """Return a decorator that caches the results of a function until a row they depend on changes.
-
-        What the function reads on attached engines while it runs is recorded, also through other cached functions. Sessions,
-        connections, engines and ``self`` are no part of the key; arguments are, by what they mean. The return annotation says
-        how results are kept. A call that writes, meets uncommitted writes, or reads what cannot be analysed is not stored.
-
-        Args:
-            ttl: how long a result may live, in seconds; by default the cache's own.
-            tags: names by which results can be invalidated, or a function of some of the parameters that returns such names.
-            key_version: part of the key: change it when the code comes to mean something else.
-            ignore: names of parameters that are not part of the key.
-            ttl_empty: how long ``None`` and empty results may live, in seconds; by default like others.
-            jitter: up to which share of it a time to live is shortened at random.
-
-        Raises:
-            ConfigurationError: an option is wrong, or (when a function is decorated) the function is of the wrong colour, a
-                generator, or annotated with a type whose values cannot be kept.
-        """
-        self._core.require_open()
-        options = QueryOptions(
-            ttl=ttl, tags=tags, key_version=key_version, ignore=ignore, ttl_empty=ttl_empty, jitter=jitter
-        )
-        return QueryDecorator(options, self._core, self._calls, self._attachments)
 
     def invalidate(
         self, target: object = None, /, *, tags: Collection[str] | None = None, session: object = None, **values: object
@@ -442,27 +409,10 @@ class Cache(_BaseCache, KeyValues):
         self.close()
 
 
-class AsyncCache(_BaseCache, AsyncKeyValues):
+class AsyncCache(_BaseCache, AsyncQueries, AsyncKeyValues):
     """A cache of query results for ``AsyncSession`` and ``AsyncConnection``; see :class:`Cache` for the arguments."""
 
     _asynchronous = True
-
-    def query(
-        self,
-        *,
-        ttl: float | None = None,
-        tags: Collection[str] | Callable[..., Collection[str]] = (),
-        key_version: int | str = 0,
-        ignore: Collection[str] = (),
-        ttl_empty: float | None = None,
-        jitter: float = 0.0,
-    ) -> AsyncQueryDecorator:
-        """Return a decorator that caches the results of a coroutine function. See :meth:`Cache.query`."""
-        self._core.require_open()
-        options = QueryOptions(
-            ttl=ttl, tags=tags, key_version=key_version, ignore=ignore, ttl_empty=ttl_empty, jitter=jitter
-        )
-        return AsyncQueryDecorator(options, self._core, self._calls, self._attachments)
 
     async def invalidate(
         self, target: object = None, /, *, tags: Collection[str] | None = None, session: object = None, **values: object
@@ -483,6 +433,7 @@ class AsyncCache(_BaseCache, AsyncKeyValues):
         """Detach from everything and release the store; closing twice is allowed."""
         if not self._close():
             return
+        await asyncio.gather(*self._core.background)
         store = self._core.store
         if isinstance(store, Store):
             store.close()

@@ -7,10 +7,12 @@ function, flush a session, wait for another's load), and ``drive`` and ``drive_a
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from rowstamp.core import Core
@@ -19,12 +21,12 @@ from rowstamp.errors import CorruptEntry, StoreError, UncacheableValue
 from rowstamp.events import Counters
 from rowstamp.model import StoreSnapshot, fresh_token
 from rowstamp.orm.situation import Situation
-from rowstamp.protocol import Flow, Operation, Unlease, invalidate
+from rowstamp.protocol import Flow, Lease, Operation, Unlease, invalidate
 from rowstamp.protocol_calls import CallHit, CallMiss, call_ticket, capture, lookup_call
 from rowstamp.protocol_lease import Pause, Turn, take_turn
 from rowstamp.quick import QuickHits
 from rowstamp.recording import Recorder, active, note, recording
-from rowstamp.stampede import PATIENCE, PATIENCE_WITH_CONNECTION, Flight, Flights, jittered
+from rowstamp.stampede import PATIENCE, PATIENCE_WITH_CONNECTION, Flight, Flights, Staleness, jittered
 
 __all__ = ["Call", "Calls", "Flush", "Load", "Seen", "Wait", "drive", "drive_async"]
 
@@ -58,7 +60,14 @@ class Wait:
     patience: float
 
 
-Step: TypeAlias = Operation | Load | Flush | Wait | Pause
+@dataclass(frozen=True, slots=True)
+class Background:
+    """Take other steps in the background, with loads of their own. No reply."""
+
+    steps: Any
+
+
+Step: TypeAlias = Operation | Load | Flush | Wait | Pause | Background
 Steps: TypeAlias = Generator[Step, Any, Any]
 
 
@@ -90,6 +99,7 @@ class Call:
         pack: the bytes of a result.
         unpack: the result of bytes.
         counters: where it is counted.
+        stale: what of an old result may be served.
         keep: told of a hit and of the value that was made of it.
         seen: the first read of the lookup, if it has been made: the stamps that were read, and what the store has said.
     """
@@ -104,6 +114,7 @@ class Call:
     pack: Callable[[Any], bytes]
     unpack: Callable[[bytes], Any]
     counters: Sequence[Counters]
+    stale: Staleness = Staleness()  # noqa: RUF009 - frozen
     keep: Callable[[CallHit, Any], None] | None = None
     seen: Seen | None = None
 
@@ -167,6 +178,14 @@ class Calls:
                 if value is not _NONE:
                     return value
                 found = CallMiss()
+            if written or active() is not None:
+                # What was written here, or becomes part of another result, is never served old.
+                found = replace(found, stale=None)
+            elif call.situation.is_empty:
+                value = self._stale_value(call, found, call.stale.while_revalidate)
+                if value is not _NONE:
+                    yield from self._revalidate(call)
+                    return value
             if waited or written or active() is not None:
                 call.count("misses")
                 return (yield from self._load(call, found))
@@ -190,6 +209,55 @@ class Calls:
         if call.keep is not None:
             call.keep(found, value)
         return value
+
+    # ---------------------------------------------------------------------------------------------- old results
+
+    def _expired(self, call: Call, found: CallHit) -> bool:
+        """Whether an entry is there only to be served old."""
+        return bool(call.stale.longest) and found.ends_at <= self._core.wall_clock()
+
+    def _stale_value(self, call: Call, missed: CallMiss, seconds: float) -> Any:
+        """Return an old result that may be served for so many seconds, or :data:`_NONE`."""
+        old = missed.stale
+        if old is None or not seconds:
+            return _NONE
+        now = self._core.wall_clock()
+        # When it was loaded, or earlier: a time to live may have been shortened at random.
+        loaded_at = old.ends_at - max(call.ttl, call.ttl_empty or 0.0)
+        if now - (old.ends_at if missed.unchanged else loaded_at) > seconds:
+            return _NONE
+        try:
+            value = call.unpack(old.body)
+        except CorruptEntry:
+            return _NONE
+        call.count("stale_hits")
+        return value
+
+    def _revalidate(self, call: Call) -> Generator[Step, Any, None]:
+        """Have a new result loaded in the background, unless somebody does."""
+        loop = _running_loop()
+        _, mine = self._flights.join(call.entry, loop)
+        if mine:
+            yield Background(self._load_anew(call, loop))
+
+    def _load_anew(self, call: Call, loop: asyncio.AbstractEventLoop | None) -> Steps:
+        holder = fresh_token()
+        try:
+            if not self._core.leases:
+                return (yield from self._load(call, CallMiss()))
+            try:
+                owner = yield Lease(call.entry, holder, self._core.config.lease)
+            except StoreError:
+                call.count("store_errors")
+                return None
+            if owner == holder:
+                yield from self._load(call, CallMiss())
+                yield from self._give_back(call, holder)
+            return None
+        finally:
+            self._flights.land(call.entry, loop)
+
+    # ---------------------------------------------------------------------------------------------- one loader
 
     def _lead(self, call: Call, missed: CallMiss, loop: asyncio.AbstractEventLoop | None) -> Steps:
         """Load for this process, and let those go on who have come to wait for it."""
@@ -258,6 +326,8 @@ class Calls:
             return None
         if isinstance(found, CallHit):
             self._remember(call.entry, tuple(found.tokens))
+            if self._expired(call, found):
+                return CallMiss(found.tokens, stale=found.stored, unchanged=True)
         elif found.corrupt:
             call.count("corrupt")
         return found
@@ -282,7 +352,13 @@ class Calls:
         recorder = Recorder(self._core, active(), missed.captured)
         yield from self._capture(call, recorder)
         started = self._core.clock()
-        value = yield Load(recorder)
+        try:
+            value = yield Load(recorder)
+        except call.stale.errors:
+            old = self._stale_value(call, missed, call.stale.if_error)
+            if old is _NONE:
+                raise
+            return old
         load_time = self._core.clock() - started
         if recorder.reason is not None:
             call.bypass(recorder.reason)
@@ -320,7 +396,8 @@ class Calls:
         ttl = call.ttl_empty if call.ttl_empty is not None and _is_empty(value) else call.ttl
         try:
             ticket = call_ticket(entry, tokens)
-            yield from self._core.filling(ticket, body, ttl=jittered(ttl, call.jitter), load_time=load_time)
+            seconds = jittered(ttl, call.jitter)
+            yield from self._core.filling(ticket, body, ttl=seconds, load_time=load_time, linger=call.stale.longest)
         except StoreError:
             call.count("store_errors")
             return
@@ -377,10 +454,23 @@ def drive(core: Core, steps: Steps, load: Callable[[], Any]) -> Any:
                 return flight.wait(patience)
             case Pause(seconds):
                 return time.sleep(seconds)
+            case Background(others):
+                return threading.Thread(target=_quietly, args=(core, others, load), daemon=True).start()
             case _:
                 return perform(core.store, operation, None)
 
     return run(steps, step)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def _quietly(core: Core, steps: Steps, load: Callable[[], Any]) -> None:
+    """Take steps that nobody waits for. What fails will be tried again by the next caller, who is told."""
+    with suppress(Exception):
+        drive(core, steps, load)
+
+
+async def _quietly_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any]]) -> None:
+    with suppress(Exception):
+        await drive_async(core, steps, load)
 
 
 async def drive_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any]]) -> Any:
@@ -397,6 +487,10 @@ async def drive_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any
                 return await flight.wait_async(patience)
             case Pause(seconds):
                 return await asyncio.sleep(seconds)
+            case Background(others):
+                task = asyncio.ensure_future(_quietly_async(core, others, load))
+                core.background.add(task)
+                return task.add_done_callback(core.background.discard)
             case _:
                 reply = perform(core.store, operation, None)
                 return await reply if hasattr(reply, "__await__") else reply

@@ -85,6 +85,7 @@ class Core:
         self.policies: dict[tuple[str | None, str], Policy] = {}
         self.declarations = NOTHING_DECLARED
         self.closed = False
+        self.background: set[Any] = set()
         self.leases = config.lease > 0 and isinstance(store, Leasing)
         self.near = self._make_near()
         signer = Signer(config.secrets, config.namespace.encode()) if config.secrets else None
@@ -209,10 +210,12 @@ class Core:
         else:
             self.counters.count("fills")
 
-    def filling(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0) -> Flow[None]:
-        """Return the flow that stores a result, and keeps it near."""
+    def filling(
+        self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float = 0.0, linger: float = 0.0
+    ) -> Flow[None]:
+        """Return the flow that stores a result, and keeps it near; the store keeps it ``linger`` seconds longer."""
         ends_at = self.wall_clock() + ttl
-        yield from fill(ticket, body, ttl=ttl, load_time=load_time, ends_at=ends_at, form=self.form)
+        yield from fill(ticket, body, ttl=ttl + linger, load_time=load_time, ends_at=ends_at, form=self.form)
         if self.near is not None:
             stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, ends_at)
             self.near.keep(ticket.entry, stored, ticket.tokens)

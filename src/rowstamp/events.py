@@ -21,6 +21,7 @@ class Stats:
         hits: reads served from the cache.
         near_hits: those of the hits whose result was kept in this process, so that it was not transferred again.
         bounded_hits: those of the hits that took no round trip, under ``bounded(...)`` freshness.
+        stale_hits: reads served an old result because their query allows it; no hits.
         misses: reads that found no valid entry and went to the database.
         fills: results stored.
         bypasses: reads that were to be cached but went to the database without touching the cache, by reason.
@@ -34,6 +35,7 @@ class Stats:
     hits: int = 0
     near_hits: int = 0
     bounded_hits: int = 0
+    stale_hits: int = 0
     misses: int = 0
     fills: int = 0
     bypasses: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

@@ -20,6 +20,7 @@ from rowstamp.orm.situation import Situation
 from rowstamp.protocol import Touch
 from rowstamp.protocol_calls import CallHit, call_ticket, capture, lookup_call
 from rowstamp.recording import note
+from rowstamp.stampede import Staleness
 from rowstamp.values import pack_result, plan_of, unpack_result
 
 if TYPE_CHECKING:
@@ -58,7 +59,14 @@ class _Keyed:
         return (self.stamp(), *stamp_names(self.core.config.namespace, dependencies))
 
     def call(
-        self, *, ttl: float | None, tags: Collection[str], ttl_empty: float | None, jitter: float, as_: Any
+        self,
+        *,
+        ttl: float | None,
+        tags: Collection[str],
+        ttl_empty: float | None,
+        jitter: float,
+        as_: Any,
+        stale: Staleness,
     ) -> Call:
         plan = _plan(as_)
         return Call(
@@ -69,6 +77,7 @@ class _Keyed:
             ttl=self.core.config.ttl if ttl is None else check_ttl(ttl),
             ttl_empty=None if ttl_empty is None else check_ttl(ttl_empty, "ttl_empty"),
             jitter=jitter,
+            stale=stale,
             pack=lambda value: pack_result(plan, value, ()),
             unpack=lambda body: unpack_result(plan, body, ()),
             counters=(self.core.counters,),
@@ -91,6 +100,10 @@ def _returned(load: Callable[..., Any], as_: Any) -> Any:
         return typing.get_type_hints(load, include_extras=True).get("return", Any)
     except (TypeError, NameError):  # a partial, a callable object, a local class
         return Any
+
+
+def _staleness(while_revalidate: float, if_error: float) -> Staleness:
+    return Staleness(while_revalidate=while_revalidate, if_error=if_error, errors=(Exception,))
 
 
 # ------------------------------------------------------------------------------------------------------ flows
@@ -169,10 +182,11 @@ class _Base:
         ttl_empty: float | None,
         jitter: float,
         as_: Any,
+        stale: Staleness,
     ) -> Steps:
         self._core.require_open()
         call = _Keyed(self._core, key).call(
-            ttl=ttl, tags=tags, ttl_empty=ttl_empty, jitter=jitter, as_=_returned(load, as_)
+            ttl=ttl, tags=tags, ttl_empty=ttl_empty, jitter=jitter, as_=_returned(load, as_), stale=stale
         )
         return self._calls.answer(call)
 
@@ -189,6 +203,8 @@ class KeyValues(_Base):
         tags: Collection[str] = (),
         ttl_empty: float | None = None,
         jitter: float = 0.0,
+        stale_while_revalidate: float = 0,
+        stale_if_error: float = 0,
         as_: Any = Any,
     ) -> T:
         """Return the value under a key, or load it and keep it.
@@ -202,12 +218,16 @@ class KeyValues(_Base):
             tags: names by which the value can be invalidated.
             ttl_empty: how long ``None`` and empty values may live, in seconds; by default like others.
             jitter: up to which share of it a time to live is shortened at random.
+            stale_while_revalidate: an old value is served, and a new one loaded in the background, for so many seconds after its time
+                to live, and if it was invalidated, for so many seconds after it was loaded.
+            stale_if_error: the same if the load raises any exception.
             as_: the type of the value; by default what ``load`` is annotated to return.
 
         Raises:
             UnsupportedArgument: the key is something else.
         """
-        return drive(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_), load)  # type: ignore[no-any-return]
+        stale = _staleness(stale_while_revalidate, stale_if_error)
+        return drive(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_, stale), load)  # type: ignore[no-any-return]
 
     @overload
     def get(self, key: object, *, as_: type[T]) -> T | None: ...
@@ -285,10 +305,13 @@ class AsyncKeyValues(_Base):
         tags: Collection[str] = (),
         ttl_empty: float | None = None,
         jitter: float = 0.0,
+        stale_while_revalidate: float = 0,
+        stale_if_error: float = 0,
         as_: Any = Any,
     ) -> T:
         """Return the value under a key, or load it and keep it. See :meth:`KeyValues.get_or_load`."""
-        return await drive_async(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_), load)  # type: ignore[no-any-return]
+        stale = _staleness(stale_while_revalidate, stale_if_error)
+        return await drive_async(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_, stale), load)  # type: ignore[no-any-return]
 
     @overload
     async def get(self, key: object, *, as_: type[T]) -> T | None: ...

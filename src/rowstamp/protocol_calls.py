@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rowstamp.entry import PLAIN, EntryForm
+from rowstamp.entry import PLAIN, EntryForm, StoredEntry
 from rowstamp.errors import CorruptEntry
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import Flow, Hit, NearSnapshot, Read, Ticket, found_entry, mint_missing, standing
@@ -41,10 +41,14 @@ class CallMiss:
         captured: the tokens of stamps that were read on the way. They are older than anything loaded from now on, so a part
             that depends on one of these stamps need not capture it again.
         corrupt: whether there were bytes that are no entry.
+        stale: the entry that is there and not valid.
+        unchanged: whether that is so because its time to live is over, and not because of a write.
     """
 
     captured: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     corrupt: bool = False
+    stale: StoredEntry | None = None
+    unchanged: bool = False
 
 
 def lookup_call(
@@ -72,7 +76,7 @@ def lookup_call(
     tokens = yield from standing(stored, required, states)
     if tokens is not None:
         return CallHit(stored, tokens, snapshot.entry if isinstance(snapshot, StoreSnapshot) else None)
-    return CallMiss(_captured(states))
+    return CallMiss(_captured(states), stale=stored)
 
 
 def still_holds(blob: bytes | None, tokens: Sequence[bytes], snapshot: StoreSnapshot) -> bool:

@@ -23,13 +23,22 @@ from rowstamp.orm.record import found_in_identity_map, verify_arguments
 from rowstamp.quick import MISS, Attempt, QuickAnswers
 from rowstamp.recording import active
 from rowstamp.signature import BoundCall, CallSignature
+from rowstamp.stampede import Staleness
 from rowstamp.values import pack_result, unpack_result
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
     from rowstamp.orm.attachment import Attachment
 
-__all__ = ["AsyncCachedFunction", "AsyncQueryDecorator", "CachedFunction", "QueryDecorator", "QueryOptions"]
+__all__ = [
+    "AsyncCachedFunction",
+    "AsyncQueries",
+    "AsyncQueryDecorator",
+    "CachedFunction",
+    "Queries",
+    "QueryDecorator",
+    "QueryOptions",
+]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -48,6 +57,7 @@ class QueryOptions:
         ignore: parameters that are not part of the key.
         ttl_empty: how long ``None`` and empty results may live, in seconds; ``None`` makes no difference.
         jitter: up to which share of it a time to live is shortened at random, 0 to 1.
+        stale: what of old results may be served.
     """
 
     ttl: float | None = None
@@ -56,6 +66,7 @@ class QueryOptions:
     ignore: Collection[str] = ()
     ttl_empty: float | None = None
     jitter: float = 0.0
+    stale: Staleness = Staleness()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         if self.ttl is not None:
@@ -94,6 +105,8 @@ class _Cached(Generic[P]):
         self._owner = owner
         self._counters = core.counters.member()
         self._signature = CallSignature(function, ignore=options.ignore, tags=options.tags)
+        if options.stale.while_revalidate:
+            self._signature.require_no_handles("stale_while_revalidate")
         self._quick = QuickAnswers(core, calls.quick, attachments, self._unpack, self._counters)
 
     def _unpack(self, body: bytes, sessions: Sequence[Session]) -> Any:
@@ -112,6 +125,8 @@ class _Cached(Generic[P]):
 
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt | None:
         """Return how a call may be answered the short way."""
+        if self._options.stale.longest:
+            return None
         tags = self._signature.tags_of_call(args, kwargs)
         return None if tags is None else self._quick.attempt(args, kwargs, tags)
 
@@ -127,6 +142,7 @@ class _Cached(Generic[P]):
             ttl=options.ttl or core.config.ttl,
             ttl_empty=options.ttl_empty,
             jitter=options.jitter,
+            stale=options.stale,
             pack=lambda value: pack_result(plan, value, situation.sessions),
             unpack=lambda body: unpack_result(plan, body, situation.sessions, _found if active() is not None else None),
             counters=(self._counters,),
@@ -357,3 +373,90 @@ class AsyncQueryDecorator(_Decorator):
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncCachedFunction[P, R]:
         """Return the coroutine function with a cache in front of it."""
         return self._decorate(function)  # type: ignore[no-any-return]
+
+
+class _Queries:
+    """What the methods of both colours need."""
+
+    _core: Core
+    _calls: Calls
+    _attachments: list[Attachment]
+
+
+class Queries(_Queries):
+    """The method of :class:`~rowstamp.Cache` that makes cached functions."""
+
+    def query(
+        self,
+        *,
+        ttl: float | None = None,
+        tags: Collection[str] | Callable[..., Collection[str]] = (),
+        key_version: int | str = 0,
+        ignore: Collection[str] = (),
+        ttl_empty: float | None = None,
+        jitter: float = 0.0,
+        stale_while_revalidate: float = 0,
+        stale_if_error: float = 0,
+    ) -> QueryDecorator:
+        """Return a decorator that caches the results of a function until a row they depend on changes.
+
+        What the function reads on attached engines while it runs is recorded, also through other cached functions. Sessions,
+        connections, engines and ``self`` are no part of the key; arguments are, by what they mean. The return annotation says
+        how results are kept. A call that writes, meets uncommitted writes, or reads what cannot be analysed is not stored.
+
+        Args:
+            ttl: how long a result may live, in seconds; by default the cache's own.
+            tags: names by which results can be invalidated, or a function of some of the parameters that returns such names.
+            key_version: part of the key: change it when the code comes to mean something else.
+            ignore: names of parameters that are not part of the key.
+            ttl_empty: how long ``None`` and empty results may live, in seconds; by default like others.
+            jitter: up to which share of it a time to live is shortened at random.
+            stale_while_revalidate: an old result is served, and a new one loaded in the background, for so many seconds after its
+                time to live, and if a write has ended it, for so many seconds after it was loaded. For functions that are given no
+                session.
+            stale_if_error: the same if the load fails because the database is not there.
+
+        Raises:
+            ConfigurationError: an option is wrong, or (when a function is decorated) the function is of the wrong colour, a
+                generator, or annotated with a type whose values cannot be kept.
+        """
+        self._core.require_open()
+        options = QueryOptions(
+            ttl=ttl,
+            tags=tags,
+            key_version=key_version,
+            ignore=ignore,
+            ttl_empty=ttl_empty,
+            jitter=jitter,
+            stale=Staleness(while_revalidate=stale_while_revalidate, if_error=stale_if_error),
+        )
+        return QueryDecorator(options, self._core, self._calls, self._attachments)
+
+
+class AsyncQueries(_Queries):
+    """The method of :class:`~rowstamp.AsyncCache` that makes cached functions."""
+
+    def query(
+        self,
+        *,
+        ttl: float | None = None,
+        tags: Collection[str] | Callable[..., Collection[str]] = (),
+        key_version: int | str = 0,
+        ignore: Collection[str] = (),
+        ttl_empty: float | None = None,
+        jitter: float = 0.0,
+        stale_while_revalidate: float = 0,
+        stale_if_error: float = 0,
+    ) -> AsyncQueryDecorator:
+        """Return a decorator that caches the results of a coroutine function. See :meth:`Cache.query`."""
+        self._core.require_open()
+        options = QueryOptions(
+            ttl=ttl,
+            tags=tags,
+            key_version=key_version,
+            ignore=ignore,
+            ttl_empty=ttl_empty,
+            jitter=jitter,
+            stale=Staleness(while_revalidate=stale_while_revalidate, if_error=stale_if_error),
+        )
+        return AsyncQueryDecorator(options, self._core, self._calls, self._attachments)

@@ -137,6 +137,16 @@ class CallSignature:
             msg = f"@cache.query on {self.name}: {option} names {unknown[0]!r}, which is no parameter: it has {has}"
             raise ConfigurationError(msg)
 
+    def require_no_handles(self, option: str) -> None:
+        """Refuse a function that is given a session: in the background the caller's must not be used."""
+        handles = [name for name in self._signature.parameters if self._leads_to_database(name)]
+        if handles:
+            msg = (
+                f"@cache.query on {self.name}: {option}= loads in the background, where the caller's {handles[0]!r} cannot be used: "
+                "let the function open a session of its own"
+            )
+            raise ConfigurationError(msg)
+
     def tags_of_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Collection[str] | None:
         """Return the tags of a call without binding its arguments, or ``None`` if they have to be bound."""
         if self._instance is not None:

@@ -14,9 +14,15 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["PATIENCE", "PATIENCE_WITH_CONNECTION", "Flight", "Flights", "jittered"]
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from rowstamp.config import check_ttl
+
+__all__ = ["PATIENCE", "PATIENCE_WITH_CONNECTION", "Flight", "Flights", "Staleness", "jittered"]
 
 PATIENCE: Final = 60.0
 """How long a caller waits for another's load before it loads by itself, in seconds."""
@@ -78,6 +84,39 @@ class Flights:
             flight = self._flights.pop((entry, loop), None)
         if flight is not None:
             flight.land()
+
+
+OUTAGES: Final[tuple[type[Exception], ...]] = (OperationalError, InterfaceError, PoolTimeout, OSError)
+"""Errors of a database that is not there, rather than answers of the function, such as that something was not found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staleness:
+    """What of an old result may be served, because its user has said so.
+
+    A result is served stale for so many seconds after its time to live. One that a write has made unusable may be served for so many
+    seconds after it was *loaded*: when it was written is not known, but not before that. So nothing is served that
+    had changed longer ago.
+
+    Attributes:
+        while_revalidate: for how long while a new one is loaded in the background, in seconds.
+        if_error: for how long when its load fails, in seconds.
+        errors: the errors that count as a failure.
+    """
+
+    while_revalidate: float = 0.0
+    if_error: float = 0.0
+    errors: tuple[type[Exception], ...] = OUTAGES
+
+    def __post_init__(self) -> None:
+        for name, value in (("stale_while_revalidate", self.while_revalidate), ("stale_if_error", self.if_error)):
+            if value != 0 or isinstance(value, bool):
+                check_ttl(value, name)
+
+    @property
+    def longest(self) -> float:
+        """How long an entry is kept beyond its time to live, in seconds."""
+        return max(self.while_revalidate, self.if_error)
 
 
 def jittered(ttl: float, share: float) -> float:

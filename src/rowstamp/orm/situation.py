@@ -113,6 +113,11 @@ class Situation:
             if bind is not None:
                 self.add(bind)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the call is given nothing that leads to a database, so that it can be made again without the caller."""
+        return not (self.given or self._connections or self._engines or self._unusable)
+
     def unflushed(self) -> Iterator[Any]:
         """Yield the sessions, as they were given, whose pending changes a query would flush."""
         for given, session in zip(self.given, self.sessions, strict=True):
