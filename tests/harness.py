@@ -84,8 +84,10 @@ class CacheFace:
     def detach(self, target: object) -> None:
         self.real.detach(target)
 
-    def policy(self, model: object, *, ttl: float | None = None, ignore: Collection[str] = ()) -> None:
-        self.real.policy(model, ttl=ttl, ignore=ignore)
+    def policy(
+        self, model: object, *, ttl: float | None = None, ignore: Collection[str] = (), keys: Collection[Any] = ()
+    ) -> None:
+        self.real.policy(model, ttl=ttl, ignore=ignore, keys=keys)
 
     def declare(self, name: object, **what: Any) -> None:
         self.real.declare(name, **what)

@@ -26,7 +26,7 @@ from rowstamp.orm.deferred import defer, listen_to_commits
 from rowstamp.orm.explain import explain
 from rowstamp.orm.replica import CaughtUp, Role, check_role
 from rowstamp.orm.session import SESSION_CACHE, listen_to_sessions
-from rowstamp.orm.targets import columns_by_table, effects_of, engines_of, mapped_tables, sync_session
+from rowstamp.orm.targets import columns_by_table, effects_of, engines_of, mapped_tables, name_keys_of, sync_session
 from rowstamp.query import AsyncQueries, Queries
 from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import RedisClient, open_store, store_of_client
@@ -209,7 +209,9 @@ class _BaseCache:
         attachment = attachment_of(engines_of(target, asynchronous=self._asynchronous)[0][0].dialect)
         return attachment is not None and attachment in self._attachments
 
-    def policy(self, model: object, *, ttl: float | None = None, ignore: Collection[str] = ()) -> None:
+    def policy(
+        self, model: object, *, ttl: float | None = None, ignore: Collection[str] = (), keys: Collection[Any] = ()
+    ) -> None:
         """Cache every select that reads only tables with a policy, ``session.get`` and lazy loads included.
 
         Args:
@@ -218,13 +220,14 @@ class _BaseCache:
             ignore: attributes that may be stale, up to the time to live, in entities loaded by a cached statement: a write that
                 changes nothing else leaves its entry usable, also for the session that writes. Where a statement names such an
                 attribute itself (selected by itself, in WHERE, ON, ORDER BY, …) its changes count.
+            keys: attributes, or tuples of them, by which results are kept apart as by an index; the same in all processes.
 
         Raises:
-            ConfigurationError: the model is not mapped, the time to live is not positive, or an ignored attribute is unknown
-                or part of the primary key.
+            ConfigurationError: the model is not mapped, an option is wrong, or an attribute unknown.
         """
         self._core.require_open()
         seconds = None if ttl is None else check_ttl(ttl)
+        name_keys_of(model, keys)
         ignored = columns_by_table(model, check_names("ignore", ignore))
         for table in mapped_tables(model):
             self._core.set_policy((table.schema, table.name), Policy(seconds, ignored.get(table, frozenset())))

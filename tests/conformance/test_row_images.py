@@ -6,12 +6,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from sqlalchemy import bindparam, delete, event, insert, make_url, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from rowstamp.analysis import tables
+from rowstamp import ConfigurationError
+from rowstamp.analysis import schema, tables
 from tests.conformance.models import Base, Category, Product, Review, product
 from tests.harness import Env, sync_engine
 
@@ -233,3 +235,32 @@ def test_the_question_is_asked_by_the_only_writer(sqlite_env: Env) -> None:
         session.execute(update(P).where(P.id == 1).values(stock=9))
     event.remove(env.engine, "before_cursor_execute", interfere)
     assert refused == [True]
+
+
+def test_keys_named_by_a_policy(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are kept apart by columns of which the metadata says nothing, also by several together."""
+    monkeypatch.setattr(schema, "_named", WeakKeyDictionary[Any, Any]())
+    env.cache.policy(P, keys=["stock", ("stock", "category_id")])
+    stocks = tuple(select(P).where(P.stock == number).order_by(P.id) for number in (3, 7))
+    with only(env, stocks[0], among=stocks), env.transaction() as session:
+        session.get_one(P, 1).price = Decimal(7)
+    named = tuple(select(P).where(P.category_id == 2, P.stock == number) for number in (7, 8))
+    with only(env, named[0], among=named), env.transaction() as session:
+        session.get_one(P, 3).price = Decimal(8)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        (["colour"], "'colour' is no column attribute"),
+        ([("stock", "colour")], "'colour' is no column attribute"),
+        ("stock", "write keys="),
+        ([()], "made of columns"),
+        ([5], "not a collection of names"),
+    ],
+    ids=str,
+)
+def test_keys_that_are_none(sqlite_env: Env, keys: Any, complaint: str) -> None:
+    """They are refused when they are named."""
+    with pytest.raises(ConfigurationError, match=complaint):
+        sqlite_env.cache.policy(P, keys=keys)

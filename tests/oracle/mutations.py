@@ -13,9 +13,10 @@ import rowstamp.analysis.effects
 import rowstamp.analysis.pins
 import rowstamp.analysis.reads
 import rowstamp.analysis.writes
+import rowstamp.orm.consequences
+import rowstamp.orm.raw
 import rowstamp.orm.shape
 import rowstamp.orm.transaction
-import rowstamp.orm.writes
 from rowstamp.core import Core
 from rowstamp.model import Dependency, Unknown
 from rowstamp.orm.transaction import TransactionState, state_of
@@ -59,7 +60,7 @@ def no_unknown_rows_of_reads(patch: Patch) -> None:
 
 
 def no_cascades(patch: Patch) -> None:
-    for module in (rowstamp.analysis.effects, rowstamp.orm.writes):
+    for module in (rowstamp.analysis.effects, rowstamp.orm.consequences):
         patch.setattr(module, "cascade_effects", lambda *_, **__: set[Dependency]())
 
 
@@ -72,8 +73,20 @@ def keys_never_differ(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.effects, "keys_differ", lambda *_, **__: (False, False))
 
 
+def images_show_nothing(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.effects, "_image_values", lambda *_: list[bytes]())
+
+
+def no_changed_columns(patch: Patch) -> None:
+    _publish(patch, lambda effect: not effect.facet.startswith("."))
+
+
+def no_membership(patch: Patch) -> None:
+    _publish(patch, lambda effect: effect.facet != "rows")
+
+
 def no_text_writes(patch: Patch) -> None:
-    patch.setattr(rowstamp.orm.writes, "_text_effects", lambda *_: set[Dependency]())
+    patch.setattr(rowstamp.orm.raw, "_effects", lambda *_: set[Dependency]())
 
 
 def changed_keys_stay(patch: Patch) -> None:

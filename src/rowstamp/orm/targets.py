@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeGuard
 
 from sqlalchemy import Column, Table, inspect
@@ -16,11 +16,12 @@ from sqlalchemy.sql.visitors import iterate
 
 from rowstamp._sqlalchemy import is_table
 from rowstamp.analysis.equality import key_value
-from rowstamp.analysis.schema import iterate_keys, write_names
+from rowstamp.analysis.schema import iterate_keys, name_keys, write_names
+from rowstamp.config import check_names
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.model import Dependency
 
-__all__ = ["columns_by_table", "effects_of", "engines_of", "mapped_tables", "sync_session"]
+__all__ = ["columns_by_table", "effects_of", "engines_of", "mapped_tables", "name_keys_of", "sync_session"]
 
 Maker = sessionmaker[Any] | async_sessionmaker[Any]
 
@@ -177,6 +178,30 @@ def _columns(target: Any, name: str) -> list[Column[Any]]:
         names = list(mapper.column_attrs.keys())
     msg = f"{name!r} is no column attribute of {target!r}: it has {', '.join(names)}"
     raise ConfigurationError(msg)
+
+
+def name_keys_of(model: object, keys: object) -> None:
+    """Make keys of attributes of a mapped class (or of columns of a table): names, and tuples of names for composite ones.
+
+    Raises:
+        ConfigurationError: it is no collection of these, or an attribute is not known or in another table.
+    """
+    if isinstance(keys, str | bytes) or not isinstance(keys, Collection):
+        msg = f"keys={keys!r} is not a collection of keys: write keys=[{keys!r}]"
+        raise ConfigurationError(msg)
+    for key in keys:  # pyright: ignore[reportUnknownVariableType]
+        names = check_names("keys", (key,) if isinstance(key, str) else key)
+        options = [_columns(model, name) for name in names]
+        tables = [
+            table for table in mapped_tables(model) if all(any(c.table is table for c in each) for each in options)
+        ]
+        if not names or not tables:
+            msg = (
+                f"the key {key!r} has no columns in one table of {model!r}: a key is made of columns of the same table"
+            )
+            raise ConfigurationError(msg)
+        for table in tables:
+            name_keys(table, [tuple(column.name for each in options for column in each if column.table is table)])
 
 
 def columns_by_table(model: object, attributes: Iterable[str]) -> dict[Table[Any], frozenset[str]]:
