@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select, text
+from sqlalchemy import event, func, select, text, update
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 from rowstamp import cached
@@ -118,13 +118,22 @@ def test_other_ways_to_change_a_connection(postgres_env: Env, sql: str) -> None:
     assert env.rows(NAMES) == env.truth(NAMES)
 
 
-def test_set_config_as_a_function(postgres_env: Env) -> None:
-    """`select(func.set_config(…))` changes the connection like its text does."""
+SET_CONFIG = func.set_config("search_path", "north", False)
+SETTING: dict[str, Any] = {
+    "select": select(SET_CONFIG),
+    "fragment": select(text("set_config('search_path', 'north', false)")),
+    "write": update(Tag).where(Tag.id == 1).values(name=SET_CONFIG),
+}
+
+
+@pytest.mark.parametrize("way", SETTING)
+def test_set_config_as_a_function(postgres_env: Env, way: str) -> None:
+    """`func.set_config(…)` changes the connection like its text does, wherever it is called."""
     env = postgres_env
     make_schemas(env)
     env.warm(NAMES)
     with env.session() as session:
-        session.execute(select(func.set_config("search_path", "north", False)))
+        session.execute(SETTING[way].execution_options(synchronize_session=False))
         assert read(session, NAMES) == [("north",)]
         session.connection().invalidate()
         session.rollback()

@@ -18,7 +18,7 @@ from typing import Final
 
 from rowstamp.analysis import _function_names as names
 
-__all__ = ["PURE", "VOLATILE", "VOLATILE_IN", "FunctionKind", "classify"]
+__all__ = ["ALTERING", "PURE", "VOLATILE", "VOLATILE_IN", "FunctionKind", "classify"]
 
 
 class FunctionKind(enum.Enum):
@@ -57,6 +57,9 @@ PURE: Final[dict[str, frozenset[str]]] = {
     "mariadb": _MYSQL,
 }
 """The functions known to be pure, by SQLAlchemy's name of the database."""
+
+ALTERING: Final = frozenset({"set_config"})
+"""PostgreSQL's function that does what ``SET`` does. Nothing else of the kind hides in a query."""
 
 _NONE: Final[frozenset[str]] = frozenset()
 

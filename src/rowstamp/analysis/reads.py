@@ -19,6 +19,7 @@ from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
 from rowstamp.analysis.conditions import Source
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Called, Declarations
 from rowstamp.analysis.equality import bound_values
+from rowstamp.analysis.functions import ALTERING
 from rowstamp.analysis.schema import Key, iterate_keys
 from rowstamp.analysis.tables import know
 from rowstamp.analysis.text import TextKind, parse_text
@@ -158,7 +159,7 @@ def analyse(
     pinnable = notes.sql == sql
     called = declarations.called(notes.functions, dialect.name)
     reads = _with_declared(_table_reads(notes, pinnable=pinnable), called, declarations)
-    if any(name.rpartition(".")[2] == _ALTERING for name in notes.functions):
+    if any(name.rpartition(".")[2] in ALTERING for name in notes.functions):
         return ReadAnalysis(reads, "it changes the connection's settings", Access.READS, alters=True)
     refused, access = _verdict(notes, called, reads, dialect)
     if notes.opaque and refused is None:
@@ -270,9 +271,6 @@ def _verdict(notes: Notes, called: Called, reads: Sequence[TableRead], dialect: 
     return None, Access.READS
 
 
-_ALTERING: Final = "set_config"
-"""PostgreSQL's function that does what ``SET`` does. Nothing else of the kind hides in a query."""
-
 _CATALOG_SCHEMAS: Final = frozenset({"information_schema", "pg_catalog", "mysql", "performance_schema", "sys"})
 
 
@@ -297,7 +295,7 @@ def _with_text(
     """Add what the text of opaque fragments reads. They may restrict nothing, but they may read anything."""
     parsed = analyse_text(notes.sql, dialect, declarations)
     if parsed.refused is not None:
-        return ReadAnalysis(reads, parsed.refused, parsed.access, parsed.writes)
+        return ReadAnalysis(reads, parsed.refused, parsed.access, parsed.writes, parsed.alters)
     known = {(schema.lower() if schema else None, name.lower()) for schema, name in notes.tables}
     more = tuple(read for read in parsed.reads if read.table not in known)
     if not reads and not more:
@@ -312,6 +310,8 @@ def analyse_text(sql: str, dialect: Dialect, declarations: Declarations = NOTHIN
     facts = parse_text(sql, dialect.name)
     if not facts.understood:
         return ReadAnalysis((), f"the SQL is not understood: {facts.reason}", Access.MAY_WRITE)
+    if facts.kind is TextKind.SESSION and not (facts.writes or facts.functions - ALTERING):
+        return ReadAnalysis((), "it changes the connection's settings", Access.READS, alters=True)
     if facts.kind is not TextKind.READ:
         return ReadAnalysis((), "it is not a query", Access.MAY_WRITE, tuple(facts.writes))
     called = declarations.called(facts.functions, dialect.name)

@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy.engine import Connection
 
+from rowstamp.analysis.functions import ALTERING
 from rowstamp.analysis.text import TextFacts, TextKind, parse_text
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
@@ -49,7 +50,8 @@ def note_text(attachment: Attachment, connection: Connection, sql: str, execute:
 def _effects(attachment: Attachment, facts: TextFacts, sql: str) -> set[Dependency]:
     if not facts.understood:
         return warn_of_everything(sql, facts.reason)
-    found = called_effects(attachment, facts.functions, sql)
+    # What alters the connection has been noted as that; it changes no rows.
+    found = called_effects(attachment, facts.functions - ALTERING, sql)
     for schema, name in facts.writes:
         found |= named_effects(attachment, schema, name)
     return found

@@ -13,6 +13,7 @@ from sqlalchemy.types import TypeEngine
 from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
 from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.effects import awaits_result, effects
+from rowstamp.analysis.functions import ALTERING
 from rowstamp.analysis.images import Image
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
@@ -38,7 +39,7 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     translate = context.execution_options.get("schema_translate_map")
     values = parameter_values(context)
     awaits = not alone and awaits_result(analysis, values, attachment.dialect)
-    called = called_effects(attachment, attachment.called_by(context.compiled), sql)
+    called = _called(attachment, state, context, sql)
     image = None if plan is None or alone else ask(attachment, connection, state, plan, values, translate)
 
     def found(image: Image | None) -> set[Dependency]:
@@ -54,6 +55,16 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     if awaits:
         state.inserts.append((context, analysis, translate))
     return publish(attachment, connection, found(None), execute, alone=alone)
+
+
+def _called(attachment: Attachment, state: TransactionState, context: Any, sql: str) -> set[Dependency]:
+    """Return what the functions that DML calls may change besides; one may also alter the connection."""
+    called = attachment.called_by(context.compiled)
+    if called is not None and not called.isdisjoint(ALTERING):
+        alter(state, sql)
+        attachment.alters = True
+        called -= ALTERING
+    return called_effects(attachment, called, sql)
 
 
 def _write_with_image(

@@ -150,6 +150,15 @@ def test_a_type_with_variants_is_like_itself_alone() -> None:
     assert not compares_alike(String(3), varied)
 
 
+class Shifted(Integer):
+    """A type of the application's own that is no decorator."""
+
+
+def test_a_type_of_the_application_pins_nothing() -> None:
+    """It may bind and compare as it likes."""
+    assert key_value([Column("x", Shifted)], SQLITE, [1]) is None
+
+
 class Failing(TypeDecorator[str]):
     """Refuses every value."""
 
