@@ -59,7 +59,7 @@ def test_a_column_that_only_an_aggregate_reads(env: Env) -> None:
         .order_by(func.sum(Product.stock))
     )
     with env.change_of(sums), env.transaction() as session:
-        session.get_one(Product, 1).stock = 7
+        session.get_one(Product, 1).stock = 20
     with env.change_of(sums), env.transaction() as session:
         session.add(product(stock=11))
     with env.unconcerned(sums), env.transaction() as session:
