@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -289,12 +289,9 @@ class Core:
         if self.config.on_store_down == "fail":
             msg = f"the commit was refused because the cache's store cannot be told of it: {exc}"
             raise CommitRefused(msg) from exc
-        try:
+        # Kept even if it fails: the answer may have been lost on a commit that took place.
+        with self.journal.committing(stamps) if self.config.on_store_down == "journal" else nullcontext():
             attempt()
-        finally:
-            # Even if it failed: the answer may have been lost on a commit that took place.
-            if self.config.on_store_down == "journal":
-                self.journal.add(stamps)
 
     def invalidate_committed(self, effects: Iterable[Dependency]) -> None:
         """Publish effects of a transaction that has committed already; never raises for the store's sake."""

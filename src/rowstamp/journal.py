@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 __all__ = ["JOURNAL_LIMIT", "Journal"]
 
 JOURNAL_LIMIT: Final = 10_000
 """Most stamps a journal keeps; beyond it the whole namespace is to be invalidated."""
+
+_NEVER_DONE: Final = 0
+"""The number of stamps whose commit is under way; no call that added any has it."""
 
 
 class Journal:
@@ -22,13 +26,31 @@ class Journal:
     def __init__(self, everything: bytes) -> None:
         self._everything = everything
         self._stamps: dict[bytes, int] = {}
+        self._committing: list[tuple[bytes, ...]] = []
         self._added = 0
         self._lock = threading.Lock()
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left to be touched."""
-        return not self._stamps
+        return not (self._stamps or self._committing)
+
+    @contextmanager
+    def committing(self, stamps: Iterable[bytes]) -> Generator[None]:
+        """Keep stamps that cannot be held while a commit is under way, and after it.
+
+        Meanwhile they are pending however often they are touched: a thread that reads between COMMIT and the end of this would
+        else be served what another had filled just before COMMIT.
+        """
+        kept = tuple(stamps)
+        with self._lock:
+            self._committing.append(kept)
+        try:
+            yield
+        finally:
+            self.add(kept)
+            with self._lock:
+                self._committing.remove(kept)
 
     def add(self, stamps: Iterable[bytes]) -> None:
         """Keep stamps that could not be touched."""
@@ -41,10 +63,11 @@ class Journal:
     def pending(self) -> dict[bytes, int]:
         """Return the stamps still to be touched, each with the number of the call that added it last."""
         # Read on every lookup: an empty dict needs no lock to be seen empty.
-        if not self._stamps:
+        if self.empty:
             return {}
         with self._lock:
-            return dict(self._stamps)
+            under_way = {stamp: _NEVER_DONE for stamps in self._committing for stamp in stamps}
+            return {**under_way, **self._stamps}
 
     def done(self, touched: Mapping[bytes, int]) -> None:
         """Forget stamps that have been touched, unless they were added again since :meth:`pending`."""
