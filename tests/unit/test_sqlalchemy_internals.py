@@ -27,7 +27,9 @@ from sqlalchemy import (
     update,
     util,
 )
+from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.postgresql import ext as postgresql_ext
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.compiler import compiles
@@ -131,7 +133,11 @@ def test_dml_is_read_from_its_compiled_form(engine: Engine) -> None:
     assert internals.dml_statement(compiled).table is parent
     changed = internals.changed_columns(internals.dml_statement(compiled))
     assert [getattr(column, "key", column) for column in changed] == ["name"]
-    assert internals.is_upsert(sqlite_insert(parent).values(id=1).on_conflict_do_nothing())
+    assert internals.is_upsert(sqlite_insert(parent).values(id=1).on_conflict_do_update(set_={"name": "x"}))
+    assert internals.is_upsert(mysql_insert(parent).values(id=1).on_duplicate_key_update(name="x"))
+    assert not internals.is_upsert(sqlite_insert(parent).values(id=1).on_conflict_do_nothing())
+    assert not internals.is_upsert(postgresql_insert(parent).values(id=1).on_conflict_do_nothing())
+    assert internals.upsert_clause(sqlite_insert(parent).values(id=1).on_conflict_do_nothing()) is not None
     assert internals.has_prefixes(insert(parent).prefix_with("OR REPLACE"))
     assert not internals.has_prefixes(insert(parent))
     assert not internals.is_upsert(insert(parent))

@@ -73,8 +73,9 @@ def dml_ctes(compiled: Any) -> Sequence[Any]:
 
 
 def is_upsert(statement: Any) -> bool:
-    """Return whether an INSERT may change rows that are there (``ON CONFLICT``, ``ON DUPLICATE KEY``)."""
-    return upsert_clause(statement) is not None
+    """Return whether an INSERT may change rows that are there (``ON CONFLICT DO UPDATE``, ``ON DUPLICATE KEY``)."""
+    clause = upsert_clause(statement)
+    return clause is not None and clause.__visit_name__ != "on_conflict_do_nothing"
 
 
 def has_prefixes(statement: Any) -> bool:

@@ -18,6 +18,7 @@ from rowstamp._sqlalchemy import (
     has_prefixes,
     is_upsert,
     tables_below,
+    upsert_clause,
 )
 from rowstamp.analysis.changed import changed_names
 from rowstamp.analysis.collect import table_key
@@ -164,7 +165,8 @@ def _keys(compiled: Any, statement: Any, table: FromClause, changed: frozenset[s
         if compiled.isinsert:
             made = tuple(Touch(Rows.AFTER, source) for source in _inserted(compiled, statement, columns))
             touches = made if not is_upsert(statement) else (*made, Touch(Rows.BEFORE, _nothing(key)))
-            known = not is_upsert(statement) and statement.select is None
+            # Of the rows that a conflict has left out the result says nothing.
+            known = upsert_clause(statement) is None and statement.select is None
             yield KeyEffect(key, tuple(columns), touches, from_result=known and set(key) == primary)
             continue
         before = tuple(_compared(pins.get(name), compiled.bind_names) for name in key)

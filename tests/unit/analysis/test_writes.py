@@ -201,6 +201,14 @@ def test_inserts_that_may_touch_other_rows_touch_unknown_rows(statement: Any) ->
     assert "products.category_id=?" in touched(statement, dialect=POSTGRESQL)
 
 
+def test_an_insert_that_leaves_out_conflicting_rows_changes_none() -> None:
+    """What it inserts has the keys of VALUES; what the database generates for it is not told."""
+    insert_ = postgresql_insert(products)
+    found = touched(insert_.values(id=1, category_id=2).on_conflict_do_nothing(), dialect=POSTGRESQL)
+    assert found == {"products", "products.id=<value 1>", "products.category_id=<value 2>"}
+    assert "products.id=?" in touched(insert_.values(category_id=2).on_conflict_do_nothing(), dialect=POSTGRESQL)
+
+
 def test_text_keys_are_unknown_where_the_collation_is_not_exact() -> None:
     """A row found as 'A' in MySQL may be the row 'a'."""
     statement = update(codes).where(codes.c.code == "A").values(day=None)
