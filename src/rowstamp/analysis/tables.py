@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import MetaData, Table
 
@@ -68,7 +68,7 @@ class _Known:
     def __init__(self) -> None:
         self._shown: WeakSet[MetaData] = WeakSet()
         self._lock = threading.Lock()
-        self._version = -1
+        self._built: WeakKeyDictionary[MetaData, int] = WeakKeyDictionary()
         self.foreign_keys: dict[str, list[_ForeignKey]] = {}
         self.tables: dict[str, WeakSet[Table[Any]]] = {}
 
@@ -80,10 +80,10 @@ class _Known:
         """Look again if tables were added since the last time."""
         with self._lock:
             all_metadata = {*self._shown, *mapped_metadata()}
-            version = sum(len(metadata.tables) + 1 for metadata in all_metadata)
-            if version != self._version:
+            # Each by itself: of two programs' sums one may grow by what the other lost.
+            if any(self._built.get(metadata) != len(metadata.tables) for metadata in all_metadata):
                 self._build([table for metadata in all_metadata for table in list(metadata.tables.values())])
-                self._version = version
+                self._built = WeakKeyDictionary({metadata: len(metadata.tables) for metadata in all_metadata})
 
     def _build(self, tables: list[Table[Any]]) -> None:
         foreign_keys: defaultdict[str, list[_ForeignKey]] = defaultdict(list)

@@ -126,3 +126,16 @@ def test_other_descriptions_concern_the_readers_that_may_use_them(
 def touched(analysis: object, parameters: dict[str, object]) -> set[str]:
     found = effects(analysis, [parameters], scope="db", dialect=SQLITE)  # type: ignore[arg-type]
     return set(map(describe, found))
+
+
+def test_a_description_in_the_place_of_one_that_is_gone_is_noticed() -> None:
+    """As many tables as before are not the same tables."""
+    for name in ("first", "second"):
+        metadata = MetaData()
+        parent = Table(name, metadata, Column("id", Integer, primary_key=True))
+        child = Table(
+            f"{name}_child", metadata, Column("id", ForeignKey(f"{name}.id", ondelete="CASCADE"), primary_key=True)
+        )
+        tables.know([parent])
+        assert tables.cascaded([tables.Change(name, deletes=True, updates=None)]) == {(None, child.name)}
+        tables._known._shown.discard(metadata)
