@@ -199,7 +199,7 @@ POSTGRESQL_VOLATILE: Final = frozenset(
     pg_try_advisory_lock pg_try_advisory_lock_shared pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared
     pg_ts_config_is_visible pg_ts_dict_is_visible pg_ts_parser_is_visible pg_ts_template_is_visible
     pg_type_is_visible pg_xact_commit_timestamp pg_xact_status random_normal regclass row_security_active
-    session_user setseed setval shobj_description statement_timestamp system system_user timeofday to_regclass
+    session_user set_config setseed setval shobj_description statement_timestamp system system_user timeofday to_regclass
     to_regcollation to_regnamespace to_regoper to_regoperator to_regproc to_regprocedure to_regrole to_regtype
     to_regtypemod transaction_timestamp txid_current txid_current_if_assigned txid_current_snapshot txid_status
     uuidv4 uuidv7 version

@@ -14,7 +14,7 @@ PURE_CASES = {
 }
 VOLATILE_CASES = {
     "postgresql": "now clock_timestamp current_date random gen_random_uuid nextval currval lastval txid_current today "
-    "pg_backend_pid current_user session_user user version current_setting age pg_advisory_lock pg_try_advisory_xact_lock "
+    "set_config pg_backend_pid current_user session_user user version current_setting age pg_advisory_lock pg_try_advisory_xact_lock "
     "pg_notify pg_sleep setval bernoulli pg_relation_size pg_table_is_visible pg_get_indexdef explain copy timeofday uuidv7",
     "sqlite": "random randomblob changes total_changes last_insert_rowid current_timestamp date time datetime julianday "
     "unixepoch strftime timediff pragma_table_info sqlite_version",
@@ -22,7 +22,7 @@ VOLATILE_CASES = {
     "unix_timestamp curdate get_lock release_lock sleep @a @@b nextval utc_timestamp",
 }
 UNKNOWN_CASES = {
-    "postgresql": "my_function s.lower set_config lo_create lo_get lo_unlink dblink dblink_exec query_to_xml table_to_xml "
+    "postgresql": "my_function s.lower lo_create lo_get lo_unlink dblink dblink_exec query_to_xml table_to_xml "
     "cursor_to_xml ts_stat ts_rewrite pg_read_file pg_create_logical_replication_slot pg_stat_reset binary_upgrade_x",
     "sqlite": "my_function load_extension writefile readfile edit fts3_tokenizer main.lower any",
     "mysql": "my_function s.lower load_file benchmark sys_exec",
