@@ -19,9 +19,10 @@ from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.model import StoreSnapshot, fresh_token
 from rowstamp.protocol import commit, fill, lookup
 from rowstamp.store import Store
-from rowstamp.stores import open_store
+from rowstamp.stores import open_store, split_url
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore
 from rowstamp.stores.redis import commands as ops
+from rowstamp.stores.redis.cluster import ClusterAddress
 from rowstamp.testing.servers import ValkeyServer
 from rowstamp.testing.store_harness import HELD, MISSING, digest, run_flow, token
 from tests.servers.cluster import Cluster, ask, cluster, until
@@ -353,6 +354,17 @@ def test_a_url_opens_a_store(valkey_cluster: Cluster) -> None:
     store.put(E, b"blob", 10)
     assert store.read(E, []) == StoreSnapshot(b"blob", ())
     store.close()
+
+
+def test_a_cluster_url_has_all_parts() -> None:
+    url = split_url("redis+cluster://ann:p%40ss@one,two:2,[::1]:3?prefix=shop&tls=1")
+    address = ClusterAddress.of_url(url, {"prefix": "shop", "tls": "1"})
+    assert str(address) == "the cluster of one:6379, two:2, ::1:3"
+    assert (address.prefix, address.each.kind) == ("shop", "tls")
+    options = address.of(address.seeds[2]).options
+    assert (options["host"], options["port"]) == ("::1", 3)
+    assert (options["username"], options["password"]) == ("ann", "p@ss")
+    assert "p@ss" not in repr(RedisStore(address))
 
 
 def test_one_node_that_answers_is_enough(valkey_cluster: Cluster) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from rowstamp.errors import ConfigurationError, StoreError
-from rowstamp.stores import open_store
+from rowstamp.stores import open_store, split_url
 from rowstamp.stores.redis import RedisStore
 from rowstamp.stores.redis.sentinel import SentinelAddress
 from rowstamp.testing.store_harness import digest
@@ -136,7 +136,7 @@ def test_a_sentinel_url_that_makes_no_sense_is_refused(url: str) -> None:
 
 
 def test_a_sentinel_url_has_all_parts() -> None:
-    url = urlsplit("redis+sentinel://ann:p%40ss@one,two:2,[::1]:3/main/5")
+    url = split_url("redis+sentinel://ann:p%40ss@one,two:2,[::1]:3/main/5")
     address = SentinelAddress.of_url(url, {"prefix": "shop", "sentinel_password": "word"})
     assert str(address) == "main of one:26379, two:2, ::1:3"
     assert address.prefix == "shop"

@@ -17,7 +17,9 @@ from rowstamp.errors import ConfigurationError
 if TYPE_CHECKING:
     from rowstamp.store import AsyncStore, Store
 
-__all__ = ["RedisClient", "open_store", "store_of_client"]
+__all__ = ["RedisClient", "open_store", "split_url", "store_of_client"]
+
+_OF_SEVERAL: Final = frozenset({"redis+cluster", "redis+sentinel"})
 
 _Opener: TypeAlias = "Callable[[SplitResult, bool, float], Store | AsyncStore]"
 
@@ -72,7 +74,7 @@ def open_store(url: str, *, asynchronous: bool = False, hold_ttl: float = 10.0) 
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         raise ConfigurationError(f"a store URL is text like 'memory://', not {type(url).__name__}")
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
     except ValueError:
         # `from None`: urlsplit's message may quote the host part, and with it a password.
         raise ConfigurationError("the store URL cannot be parsed; check its host, port and brackets") from None
@@ -80,6 +82,22 @@ def open_store(url: str, *, asynchronous: bool = False, hold_ttl: float = 10.0) 
     if opener is None:
         raise ConfigurationError(_no_such_scheme(parts.scheme))
     return opener(parts, asynchronous, hold_ttl)
+
+
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a store URL; one of several servers may name several hosts, with IPv6 addresses among them.
+
+    Raises:
+        ValueError: it cannot be parsed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() not in _OF_SEVERAL:
+        return urlsplit(url)
+    # By hand: some versions of urlsplit refuse a bracket that does not begin the host, and so a list with [::1] in it.
+    rest, _, fragment = rest.partition("#")
+    rest, _, query = rest.partition("?")
+    hosts, slash, path = rest.partition("/")
+    return SplitResult(scheme.lower(), hosts, slash + path, query, fragment)
 
 
 def store_of_client(client: object, *, asynchronous: bool = False, hold_ttl: float = 10.0) -> Store | AsyncStore | None:
