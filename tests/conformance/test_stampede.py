@@ -20,7 +20,8 @@ from rowstamp.testing.servers import ValkeyServer
 from tests.conformance.fleet import STATEMENT, Member
 from tests.servers.valkey import settled
 
-pytestmark = pytest.mark.once
+# Four processes that start on a busy machine take their time.
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
 
 CALLS = 500
 PROCESSES = 4

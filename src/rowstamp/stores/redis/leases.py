@@ -24,7 +24,7 @@ def lease(keys: Keys, entry: bytes, holder: bytes, ttl: float) -> Write:
         # The old value: none if there was none, and then this one is set.
         return holder if reply is None else bytes(reply)
 
-    return Write([Order(key, lambda *_: words)], result)
+    return Write([Order(key, lambda _, __: words)], result)
 
 
 def unlease(keys: Keys, entry: bytes, holder: bytes) -> Write:
@@ -37,7 +37,7 @@ def unlease(keys: Keys, entry: bytes, holder: bytes) -> Write:
         if isinstance(told[0].reply, Exception):
             raise told[0].reply
 
-    return Write([Order(key, lambda *_: words)], result)
+    return Write([Order(key, lambda _, __: words)], result)
 
 
 def _key(keys: Keys, entry: bytes) -> bytes:
