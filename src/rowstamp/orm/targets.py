@@ -189,7 +189,8 @@ def name_keys_of(model: object, keys: object) -> None:
     if isinstance(keys, str | bytes) or not isinstance(keys, Collection):
         msg = f"keys={keys!r} is not a collection of keys: write keys=[{keys!r}]"
         raise ConfigurationError(msg)
-    for key in keys:  # pyright: ignore[reportUnknownVariableType]
+    given: Collection[Any] = keys  # pyright: ignore[reportUnknownVariableType]
+    for key in given:
         names = check_names("keys", (key,) if isinstance(key, str) else key)
         options = [_columns(model, name) for name in names]
         tables = [
