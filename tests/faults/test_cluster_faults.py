@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from statistics import quantiles
+from typing import Any
 
 import pytest
 import redis
@@ -28,7 +29,8 @@ def used_slots(found: Cluster) -> set[int]:
     slots: set[int] = set()
     for node in found.primaries():
         with redis.Redis(port=node.port) as client:
-            slots |= {key_slot(key) for key in client.scan_iter()}
+            found_keys: Any = client.scan_iter()
+            slots |= {key_slot(key) for key in found_keys}
     return slots
 
 

@@ -71,7 +71,7 @@ def _tables(option: str, model: object) -> Iterator[Name]:
     try:
         found = mapped_tables(model)
     except ConfigurationError as exc:
-        shown = model if isinstance(model, InstrumentedAttribute) else repr(model)
+        shown = str(model) if isinstance(model, InstrumentedAttribute) else repr(model)  # pyright: ignore[reportUnknownArgumentType]
         msg = f"declare: {option} has {shown}, which is neither a mapped class nor a Table: {_REMEDY}"
         raise ConfigurationError(msg) from exc
     for table in found:

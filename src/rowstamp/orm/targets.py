@@ -191,7 +191,8 @@ def name_keys_of(model: object, keys: object) -> None:
         raise ConfigurationError(msg)
     given: Collection[Any] = keys  # pyright: ignore[reportUnknownVariableType]
     for key in given:
-        names = check_names("keys", (key,) if isinstance(key, str) else key)
+        several: Collection[Any] = (key,) if isinstance(key, str) else key
+        names = check_names("keys", several)
         options = [_columns(model, name) for name in names]
         tables = [
             table for table in mapped_tables(model) if all(any(c.table is table for c in each) for each in options)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rowstamp.stores.redis.commands import Keys, Order, Told, Write
+from rowstamp.stores.redis.scripts import Words
+from rowstamp.stores.redis.server import Server
 
 __all__ = ["lease", "unlease"]
 
@@ -24,7 +26,7 @@ def lease(keys: Keys, entry: bytes, holder: bytes, ttl: float) -> Write:
         # The old value: none if there was none, and then this one is set.
         return holder if reply is None else bytes(reply)
 
-    return Write([Order(key, lambda _, __: words)], result)
+    return Write([Order(key, _always(words))], result)
 
 
 def unlease(keys: Keys, entry: bytes, holder: bytes) -> Write:
@@ -37,7 +39,16 @@ def unlease(keys: Keys, entry: bytes, holder: bytes) -> Write:
         if isinstance(told[0].reply, Exception):
             raise told[0].reply
 
-    return Write([Order(key, lambda _, __: words)], result)
+    return Write([Order(key, _always(words))], result)
+
+
+def _always(words: Words) -> Callable[[Server, bytes], Words]:
+    """Return words that are the same for every server."""
+
+    def say(_server: Server, _tag: bytes) -> Words:
+        return words
+
+    return say
 
 
 def _key(keys: Keys, entry: bytes) -> bytes:
