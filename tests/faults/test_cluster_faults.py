@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from statistics import quantiles
-from typing import Any
+from typing import cast
 
 import pytest
 import redis
@@ -29,8 +29,8 @@ def used_slots(found: Cluster) -> set[int]:
     slots: set[int] = set()
     for node in found.primaries():
         with redis.Redis(port=node.port) as client:
-            found_keys: Any = client.scan_iter()
-            slots |= {key_slot(key) for key in found_keys}
+            keys = cast("Iterator[bytes]", client.scan_iter())
+            slots |= {key_slot(key) for key in keys}
     return slots
 
 
