@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Sequence, event, func, literal, select, text, update
+from sqlalchemy import Sequence, event, func, insert, literal, select, text, update
 
 from rowstamp import cached
 from rowstamp.analysis.text import LONGEST
-from tests.conformance.models import Product
+from tests.conformance.models import FREE_ID, Product
 from tests.harness import Env, read, sync_engine
 
 FIRST = select(Product.name).where(Product.id == 1)
@@ -136,7 +136,8 @@ SNAPSHOT = "the transaction's snapshot is older than the stamps"
 def test_own_writes(env: Env) -> None:
     """A transaction sees what it has written; in SQLite it has its snapshot since then, which says as much."""
     reason = SNAPSHOT if env.dialect == "sqlite" else "own writes"
-    check_in_transaction(env, lambda connection: connection.execute(update(Product).values(stock=5)), reason)
+    new = insert(Product).values(id=FREE_ID, name="chisel", price=1, stock=1, category_id=1)
+    check_in_transaction(env, lambda connection: connection.execute(new), reason)
 
 
 @pytest.mark.parametrize("case", IN_TRANSACTIONS_OF_POSTGRESQL)

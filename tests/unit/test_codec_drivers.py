@@ -181,4 +181,5 @@ def test_the_whitelist_names_each_type_once() -> None:
         10: "Polygon",
         11: "Range",
         12: "Multirange",
+        13: "Binary",
     }

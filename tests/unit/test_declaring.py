@@ -20,7 +20,7 @@ class Base(DeclarativeBase):
 class Order(Base):
     """A mapped class."""
 
-    __tablename__ = "orders"
+    __tablename__ = "declared_orders"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     total: Mapped[int]
