@@ -71,9 +71,13 @@ class BoundCall:
         )
 
     def _identity(self) -> list[bytes]:
-        if not self.omitted_handle:
-            return self.situation.identity()
+        given = [] if self.omitted_handle else self.situation.identity()
+        if given:
+            return given
         known = {attachment.identity(None) for attachment in self.situation.attachments}
+        if not self.omitted_handle:
+            # It finds its database by itself, among those of this cache; another cache of the namespace may have others.
+            return sorted(known)
         if len(known) != 1:
             msg = f"{self.signature.name}: {len(known)} databases are attached: pass the session whose result is meant"
             raise ConfigurationError(msg)

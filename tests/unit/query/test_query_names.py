@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, create_engine, func, select, update
 from sqlalchemy.orm import Session
 
 from rowstamp import Cache, ConfigurationError, UnsupportedArgument, cached
 from rowstamp.stores.memory import MemoryStore
 from tests.tricks import TrickStore
-from tests.unit.query_models import Category, Product, Runs
+from tests.unit.query_models import Category, Product, Runs, fill
 
 
 def test_what_an_inner_function_read_ends_the_outer_result_too(engine: Engine, cache: Cache, runs: Runs) -> None:
@@ -303,3 +303,31 @@ def test_disabled_runs_the_function(engine: Engine, cache: Cache, stats_of: Any,
         stats_of(session, 7)
         stats_of(session, 7)
     assert runs.since() == 2
+
+
+def test_functions_that_find_their_database_by_themselves_are_told_apart_by_it(tmp_path: Path) -> None:
+    """Two applications that share a store and a namespace, each with a database of its own."""
+    store = MemoryStore()
+
+    def names(path: Path, name: str) -> str | None:
+        engine = create_engine(f"sqlite:///{path}")
+        with engine.begin() as connection:
+            fill(connection)
+            connection.execute(update(Product).where(Product.id == 1).values(name=name))
+        with Cache(store) as cache:
+            cache.attach(engine)
+            with Session(engine) as session:  # from then on it is known what its transactions see
+                session.scalar(select(Product.id).options(cached()))
+
+            @cache.query()
+            def first() -> str | None:
+                with Session(engine) as session:
+                    return session.scalar(select(Product.name).where(Product.id == 1))
+
+            found = first(), first()
+        engine.dispose()
+        assert found[0] == found[1]
+        return found[0]
+
+    assert names(tmp_path / "one.db", "one") == "one"
+    assert names(tmp_path / "other.db", "other") == "other"
