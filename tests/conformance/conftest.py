@@ -15,6 +15,7 @@ import pytest
 from pymysql.constants import CLIENT
 from sqlalchemy import create_engine
 
+from rowstamp.analysis import tables
 from rowstamp.testing.servers import PostgresServer
 from tests.conformance.models import COUNTED, FIRST_GENERATED, Base, build
 from tests.harness import Backend, Env
@@ -51,6 +52,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     env.call(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in names})
     return True
+
+
+@pytest.fixture(autouse=True)
+def no_tables_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what earlier scenarios have shown: a namesake of a table, in metadata of its own, rightly costs precision."""
+    monkeypatch.setattr(tables, "_known", type(tables._known)())
 
 
 @pytest.fixture(scope="session")
