@@ -10,6 +10,7 @@ from rowstamp.testing.servers import ValkeyServer
 from tests.race.arena import ArenaProcess
 from tests.race.spec import Spec
 from tests.servers.support import Database
+from tests.servers.valkey import settled
 
 SEED: Final = 20240229
 
@@ -62,12 +63,12 @@ def _lmdb(request: pytest.FixtureRequest) -> str:
 
 def _valkey(request: pytest.FixtureRequest) -> str:
     server: ValkeyServer = request.getfixturevalue("valkey_server")
-    return server.url()
+    return settled(server.url())
 
 
 def _redis(request: pytest.FixtureRequest) -> str:
     server: ValkeyServer = request.getfixturevalue("redis_server")
-    return server.url()
+    return settled(server.url())
 
 
 STORES: Final[dict[str, Callable[[pytest.FixtureRequest], str]]] = {
