@@ -55,6 +55,17 @@ def listeners(engine: Engine) -> list[Any]:
     return found + sorted(name for name in vars(engine.dialect) if name.startswith("do_"))
 
 
+def test_attaching_while_others_go_through_their_listeners(env: Env) -> None:
+    """A second engine may be attached while threads execute statements: the listeners of all sessions are left as they are."""
+    dispatch = Session().dispatch
+    gone_through = [iter(getattr(dispatch, name)) for name in ("do_orm_execute", "after_begin", "after_commit")]
+    for listeners_of_one_event in gone_through:
+        next(listeners_of_one_event)
+    env.cache.attach(env.new_engine())
+    for listeners_of_one_event in gone_through:
+        list(listeners_of_one_event)
+
+
 def test_attached_again(env: Env) -> None:
     """`detach` and `attach` may follow each other; what was cached before is still right."""
     env.warm(NAMES)

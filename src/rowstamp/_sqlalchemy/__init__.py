@@ -483,8 +483,3 @@ def observe_identity_map(observer: Callable[[Session, Any, bool], None]) -> None
         return found
 
     Session._identity_lookup = _identity_lookup  # type: ignore[method-assign]
-
-
-def ignore_identity_map() -> None:
-    """Undo :func:`observe_identity_map`."""
-    Session._identity_lookup = _lookup_in_identity_map  # type: ignore[method-assign]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session, SessionTransaction
 
 from rowstamp._sqlalchemy import session_connections
@@ -17,7 +16,7 @@ from rowstamp.orm.transaction import state_of
 if TYPE_CHECKING:
     from rowstamp.core import Core
 
-__all__ = ["after_begin", "defer", "listen_to_commits", "stop_listening"]
+__all__ = ["after_begin", "defer", "listen_to_commits"]
 
 _PENDING: Final = "rowstamp.pending"
 
@@ -74,16 +73,7 @@ _LISTENERS: Final = (
 
 
 def listen_to_commits() -> None:
-    """Notice the commits of all sessions; may be called again when somebody has cleared the listeners."""
-    stop_listening()
+    """Notice the commits of all sessions; may be called again, as :func:`rowstamp.orm.session.listen_to_sessions` may."""
     for name, listener in _LISTENERS:
-        event.listen(Session, name, listener)
-
-
-def stop_listening() -> None:
-    """Undo :func:`listen_to_commits`; without it nothing happens."""
-    for name, listener in _LISTENERS:
-        try:
-            event.remove(Session, name, listener)
-        except InvalidRequestError:
-            continue
+        if not event.contains(Session, name, listener):
+            event.listen(Session, name, listener)

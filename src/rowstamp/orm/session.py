@@ -24,7 +24,6 @@ from rowstamp._sqlalchemy import (
     distill,
     execution_context,
     hook_connections,
-    ignore_identity_map,
     is_initialized,
     is_user_select,
     may_rewrite,
@@ -49,7 +48,7 @@ from rowstamp.recording import active
 if TYPE_CHECKING:
     from rowstamp.core import Core
 
-__all__ = ["SESSION_CACHE", "listen_to_sessions", "stop_listening"]
+__all__ = ["SESSION_CACHE", "listen_to_sessions"]
 
 SESSION_CACHE: Final = "rowstamp.cache"
 """The key in ``session.info`` under which the sessions of an attached sessionmaker carry their cache."""
@@ -196,21 +195,15 @@ def _on_orm_execute(state: ORMExecuteState) -> None:
 
 
 def listen_to_sessions() -> None:
-    """Notice the statements of all sessions; may be called again when somebody has cleared the listeners."""
-    stop_listening()
-    event.listen(Session, "do_orm_execute", _on_orm_execute)
+    """Notice the statements of all sessions; may be called again, also when somebody has cleared the listeners.
+
+    What listens already stays where it is: other threads may be going through the listeners of their sessions.
+    """
+    if not event.contains(Session, "do_orm_execute", _on_orm_execute):
+        event.listen(Session, "do_orm_execute", _on_orm_execute)
     observe_identity_map(_on_identity_lookup)
 
 
 def _on_identity_lookup(session: Session, instance: object, sql_allowed: bool) -> None:  # noqa: FBT001 - as it is told
     if active() is not None:
         found_in_identity_map(session, instance, sql_allowed=sql_allowed)
-
-
-def stop_listening() -> None:
-    """Undo :func:`listen_to_sessions`; without it nothing happens."""
-    ignore_identity_map()
-    try:
-        event.remove(Session, "do_orm_execute", _on_orm_execute)
-    except InvalidRequestError:
-        return
