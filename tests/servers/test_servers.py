@@ -23,6 +23,8 @@ from tests.servers.mariadb import MariaDBServer, make_mariadb_server
 from tests.servers.redis import RedisServer, make_redis_server
 from tests.servers.support import Database, Databases, find_program
 
+pytestmark = pytest.mark.once
+
 once = pytest.mark.once
 
 FACTORIES: dict[str, Callable[[], LocalServer]] = {

@@ -16,6 +16,8 @@ from rowstamp.stores.memory import MemoryCounts, MemoryStore
 from rowstamp.testing import FakeClock, StoreSuite
 from rowstamp.testing.store_harness import digest
 
+pytestmark = pytest.mark.once
+
 
 class TestMemoryStore(StoreSuite):
     evicts = True

@@ -10,6 +10,8 @@ from rowstamp.testing.servers import ValkeyServer
 from tests.servers.redis import RedisServer
 from tests.store.redis_support import AsyncRedisSuite, RedisSuite
 
+pytestmark = pytest.mark.once
+
 
 class _OnValkey(RedisSuite):
     @pytest.fixture(autouse=True)

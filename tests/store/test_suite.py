@@ -18,6 +18,8 @@ from rowstamp.stores.memory import MemoryStore
 from rowstamp.testing import FakeClock, StoreSuite, store_state_machine
 from rowstamp.testing.store_harness import StoreHarness
 
+pytestmark = pytest.mark.once
+
 
 class AwaitedMemoryStore:
     """The memory store as a store that is awaited and lets others run before each operation."""

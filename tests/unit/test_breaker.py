@@ -7,6 +7,8 @@ import pytest
 from rowstamp.stores.breaker import FAILURES, PAUSE_SECONDS, Breaker, Gate
 from rowstamp.testing import FakeClock
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def clock() -> FakeClock:

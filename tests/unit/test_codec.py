@@ -42,6 +42,8 @@ from tests.unit.codec_values import (
     values,
 )
 
+pytestmark = pytest.mark.once
+
 # --- round trips ------------------------------------------------------------------------------------------------------
 
 

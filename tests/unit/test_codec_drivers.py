@@ -17,6 +17,8 @@ from rowstamp.codec._drivers import _WHITELIST, DriverType, _resolve
 from rowstamp.errors import CorruptEntry, UncacheableValue
 from tests.unit.codec_values import kind_of
 
+pytestmark = pytest.mark.once
+
 DRIVER = 5
 
 

@@ -16,6 +16,8 @@ from rowstamp.codec import FORMAT_VERSION, MAX_DEPTH, decode, decode_rows, encod
 from rowstamp.errors import CorruptEntry
 from tests.unit.codec_values import ROME, Color, values
 
+pytestmark = pytest.mark.once
+
 # --- hostile bytes ----------------------------------------------------------------------------------------------------
 
 

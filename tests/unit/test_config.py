@@ -13,6 +13,8 @@ from rowstamp.config import Config, check_near, check_secrets
 from rowstamp.errors import CorruptEntry, RowstampError, UncacheableValue, UnsupportedArgument
 from rowstamp.journal import JOURNAL_LIMIT, Journal
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf, "60", None, True])
 def test_a_time_to_live_is_a_positive_number(ttl: Any) -> None:

@@ -14,6 +14,8 @@ from rowstamp.codec import Signer, seal
 from rowstamp.entry import MOST_DECOMPRESSED, MOST_NAMED, PLAIN, EntryForm, StoredEntry, pack_entry, prove, unpack_entry
 from rowstamp.errors import CorruptEntry
 
+pytestmark = pytest.mark.once
+
 KEY = b"k" * 16
 digests = st.binary(min_size=16, max_size=16)
 pairs = st.dictionaries(digests, digests, max_size=8)

@@ -8,6 +8,8 @@ import pytest
 
 from rowstamp import Cache, ConfigurationError, bounded, cached, strict
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("milliseconds", [0, -1, 0.5, 3_600_001, float("nan"), float("inf"), "50", None, True])
 def test_a_bound_is_a_number_of_milliseconds(milliseconds: Any) -> None:

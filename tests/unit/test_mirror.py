@@ -15,6 +15,8 @@ from rowstamp.model import StampState
 from rowstamp.testing import FakeClock
 from rowstamp.testing.store_harness import HELD, MISSING, digest, token
 
+pytestmark = pytest.mark.once
+
 A, B = digest("a"), digest("b")
 ANN, BOB = b"server ann", b"server bob"
 EPOCH = b"epoch"

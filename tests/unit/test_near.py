@@ -18,6 +18,8 @@ from rowstamp.stores.memory import MemoryStore
 from rowstamp.testing import FakeClock
 from rowstamp.testing.store_harness import digest
 
+pytestmark = pytest.mark.once
+
 E, F = digest("entry"), digest("another entry")
 A, B, C = digest("a"), digest("b"), digest("c")
 ANN = digest("writer")

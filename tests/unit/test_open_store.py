@@ -13,6 +13,8 @@ from rowstamp.store import Store
 from rowstamp.stores import open_store
 from rowstamp.stores.memory import MemoryStore
 
+pytestmark = pytest.mark.once
+
 MIB = 1024 * 1024
 
 

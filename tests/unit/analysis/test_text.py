@@ -12,6 +12,8 @@ from rowstamp.analysis._text_lexer import lex
 from rowstamp.analysis._text_tree import _confirm, _Survey
 from rowstamp.analysis.text import LONGEST, TextFacts, TextKind, parse_text
 
+pytestmark = pytest.mark.once
+
 ALL = ("postgresql", "sqlite", "mysql", "mariadb")
 PG, LITE, MY = ("postgresql",), ("sqlite",), ("mysql", "mariadb")
 

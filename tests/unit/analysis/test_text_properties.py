@@ -2,10 +2,13 @@
 
 import sqlite3
 
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rowstamp.analysis.text import TextKind, parse_text
+
+pytestmark = pytest.mark.once
 
 DIALECTS = st.sampled_from(["postgresql", "sqlite", "mysql", "mariadb"])
 
