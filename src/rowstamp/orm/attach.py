@@ -9,12 +9,14 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
+from rowstamp._sqlalchemy import is_server_side
 from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.collations import ask_for_collations
 from rowstamp.orm.images import OWN
 from rowstamp.orm.raw import note_release, note_savepoint, note_text
 from rowstamp.orm.reads import Execution, serve_or_fill
 from rowstamp.orm.record import record
+from rowstamp.orm.replay import ReplayCursor
 from rowstamp.orm.transaction import guard_commits, state_of, unguard_commits
 from rowstamp.orm.writes import note_ddl, note_dml, note_select
 from rowstamp.recording import active
@@ -95,6 +97,10 @@ def _handle(
         return _dispatch(attachment, connection, sql, parameters, context, execute)
     finally:
         state.spoken = True
+        if not isinstance(context.cursor, ReplayCursor) and (
+            not attachment.dialect.is_async or is_server_side(context)
+        ):
+            state.left_open = True  # asynchronous drivers read all rows at once, unless they are streamed
 
 
 def _dispatch(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from rowstamp.analysis.images import Image, ImagePlan
 from rowstamp.analysis.schema import schema_of
 from rowstamp.orm.attachment import Attachment
-from rowstamp.orm.isolation import in_driver_transaction
+from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import TransactionState
 
 __all__ = ["OWN", "ask"]

@@ -14,10 +14,11 @@ from sqlalchemy.engine import Connection, Engine
 
 from rowstamp._sqlalchemy import is_initialized
 from rowstamp.orm.attachment import Attachment
+from rowstamp.orm.sqlite import begins_before, in_driver_transaction, is_half_read
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.protocol import SnapshotView
 
-__all__ = ["autocommits", "in_driver_transaction", "observe", "snapshot_view"]
+__all__ = ["autocommits", "observe", "snapshot_view"]
 
 _OPTION: Final = "isolation_level"
 _PER_STATEMENT: Final = frozenset({"READ COMMITTED", "AUTOCOMMIT"})
@@ -79,6 +80,7 @@ def observe(attachment: Attachment, connection: Connection, state: TransactionSt
         if not (state.effects or state.inserts or state.manual):
             # Learn whether this engine really begins its transactions.
             attachment.begins = bool(attachment.begins) or in_driver_transaction(connection)
+        state.left_open = True  # in doubt: a result may be open of which nothing was seen here
     elif not state.level and _level_by_option(connection) is None:
         state.level = _ask_level(connection)
         attachment.levels.add(state.level)
@@ -148,21 +150,16 @@ _HAS_BEGUN: Final[Mapping[str, Callable[[Connection], bool]]] = {
 
 
 def _sqlite_view(attachment: Attachment, connection: Connection | None, level: str | None) -> SnapshotView | None:
-    """SQLite's snapshot belongs to the driver's transaction, which by default only DML begins."""
+    """SQLite's snapshot belongs to the driver's transaction, which by default only DML begins, or to a result that is half read."""
     configured = level or (attachment.configured_level or "").upper()
     if configured == "READ UNCOMMITTED":
         return SnapshotView.TAKEN
     if connection is not None:
-        return SnapshotView.TAKEN if in_driver_transaction(connection) else SnapshotView.PER_STATEMENT
+        taken = in_driver_transaction(connection) or is_half_read(connection, state_of(connection.connection))
+        return SnapshotView.TAKEN if taken else SnapshotView.PER_STATEMENT
     if attachment.begins is None:
         return None
     return SnapshotView.TAKEN if attachment.begins else SnapshotView.PER_STATEMENT
-
-
-def in_driver_transaction(connection: Connection) -> bool:
-    """Return whether the SQLite driver has a transaction open."""
-    driver: Any = connection.connection.driver_connection
-    return bool(getattr(driver, "in_transaction", True))
 
 
 def autocommits(attachment: Attachment, connection: Connection, verb: str) -> bool:
@@ -180,7 +177,7 @@ def autocommits(attachment: Attachment, connection: Connection, verb: str) -> bo
         return _driver_autocommits(connection)
     if in_driver_transaction(connection):
         return False
-    return not _sqlite_begins_before(connection.connection.driver_connection, verb)
+    return not begins_before(connection.connection.driver_connection, verb)
 
 
 def _driver_autocommits(connection: Connection) -> bool:
@@ -189,15 +186,3 @@ def _driver_autocommits(connection: Connection) -> bool:
         return bool(connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection))  # type: ignore[arg-type]
     except NotImplementedError:
         return False
-
-
-def _sqlite_begins_before(driver: Any, verb: str) -> bool:
-    """Return whether the driver itself begins a transaction before a statement.
-
-    By default it does so before these verbs only, and before none when its isolation level is ``None`` or, from Python 3.12 on,
-    ``autocommit=True``. (With ``autocommit=False`` a transaction is always open.)
-    """
-    driver = getattr(driver, "_conn", driver)  # aiosqlite's, which does not show the attribute
-    if getattr(driver, "autocommit", None) is True or getattr(driver, "isolation_level", "") is None:
-        return False
-    return verb in {"INSERT", "UPDATE", "DELETE", "REPLACE"}

@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.consequences import with_consequences
-from rowstamp.orm.isolation import autocommits, in_driver_transaction
+from rowstamp.orm.isolation import autocommits
+from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import commit_state, state_of
 
 __all__ = ["Execute", "is_alone", "publish", "publish_definition", "verb"]

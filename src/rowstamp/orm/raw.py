@@ -14,8 +14,8 @@ from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.collations import note_collation
 from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything, with_consequences
-from rowstamp.orm.isolation import in_driver_transaction
 from rowstamp.orm.publishing import Execute, is_alone, publish_definition, verb
+from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import TransactionState, commit_state, state_of
 
 __all__ = ["alter", "commit_what_is_open", "note_release", "note_savepoint", "note_text"]

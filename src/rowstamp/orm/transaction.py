@@ -46,6 +46,7 @@ class TransactionState:
         ending: whether its second phase is being sent, as SQL text by some drivers.
         level: the isolation level that the connection has where no option gives it another, once it was asked for.
         spoken: whether a statement was executed since the last transaction ended; then its snapshot may be there.
+        left_open: whether a result may be open that SQLite reads from its own snapshot (see :mod:`rowstamp.orm.sqlite`).
         manual: whether a transaction was begun by SQL text, so that AUTOCOMMIT does not commit each statement.
     """
 
@@ -56,6 +57,7 @@ class TransactionState:
     altered_locally: str = ""
     level: str = ""
     spoken: bool = False
+    left_open: bool = False
     manual: bool = False
     savepoint_begins: bool = False
     prepared_as: object = None
@@ -106,6 +108,7 @@ class TransactionState:
         self.altered_locally = ""
         self.manual = False
         self.spoken = False
+        self.left_open = False
         self.savepoint_begins = False
         self.prepared_as = None
 
