@@ -3,7 +3,7 @@
     python benchmarks/store.py [--rounds N] [--redis PROGRAM] [--largest ENTRIES] [--payload BYTES]
 
 Each figure is the median of the rounds; ratios are medians of the ratios within a round, so that a machine that becomes
-slower in the middle changes both sides alike.
+slower in the middle changes both sides alike. Rounds are short and many, and what is compared takes turns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,14 @@ from rowstamp.model import fresh_token
 from rowstamp.near import NearCache
 from rowstamp.protocol import Flow, Hit, Miss, fill, lookup
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore
+from rowstamp.stores.redis.scripts import Words
+from rowstamp.stores.redis.talk import packed
 from rowstamp.testing.servers import ValkeyServer
 
 STAMPS = [os.urandom(16) for _ in range(4)]
 ENTRY = os.urandom(16)
 TASKS = 100
+SHORT = 100
 BOUND = 60.0
 KINDS = ("strict hit", "strict hit, near cache", "bounded hit")
 
@@ -42,7 +45,11 @@ KINDS = ("strict hit", "strict hit, near cache", "bounded hit")
 
 
 class Reads:
-    """The three kinds of hit, as flows."""
+    """The three kinds of hit, as flows.
+
+    Args:
+        mirror: what a store knows that follows its server; the strict hits are those of a store that does not.
+    """
 
     def __init__(self, mirror: Mirror) -> None:
         self.near = NearCache(1 << 24)
@@ -114,6 +121,13 @@ def report(title: str, base: str, figures: dict[str, list[float]]) -> None:
         print(f"  {name:<42} {statistics.median(values):>9.1f} µs   × {ratio:.3f}")
 
 
+def throughput(title: str, base: str, figures: dict[str, list[float]]) -> None:
+    print(f"\n{title}")
+    for name, values in figures.items():
+        ratio = statistics.median(first / value for value, first in zip(values, figures[base], strict=True))
+        print(f"  {name:<42} {1e6 / statistics.median(values):>9,.0f} /s   × {ratio:.2f}")
+
+
 # --------------------------------------------------------------------------------------------------------- reports
 
 
@@ -127,72 +141,92 @@ def blocking_store(url: str) -> Generator[tuple[redis.Redis, RedisStore]]:
 
 
 def blocking(url: str, rounds: int, payload: bytes) -> None:
-    with blocking_store(url) as (client, store):
+    with blocking_store(url) as (client, store), blocking_store(url) as (_, following):
         client.set("bare", payload)
         fill_entry(store, payload)
-        reads = Reads(store.follow())
+        reads = Reads(following.follow())
         figures: dict[str, list[float]] = {"bare GET": [], "MGET of as many keys": [], **{kind: [] for kind in KINDS}}
         for _ in range(rounds):
-            figures["bare GET"].append(timed(lambda: client.get("bare"), 1000))
-            figures["MGET of as many keys"].append(timed(lambda: client.mget(["bare"] * 6), 1000))
+            figures["bare GET"].append(timed(lambda: client.get("bare"), SHORT))
+            figures["MGET of as many keys"].append(timed(lambda: client.mget(["bare"] * 6), SHORT))
             for kind in KINDS:
-                figures[kind].append(timed(partial(hit, store, reads, kind), 1000))
+                asked = following if kind == "bounded hit" else store
+                figures[kind].append(timed(partial(hit, asked, reads, kind), SHORT))
         report("blocking, one after the other", "bare GET", figures)
 
 
 async def awaited(url: str, rounds: int, payload: bytes) -> None:
     client = redis.asyncio.Redis.from_url(url)
-    store = AsyncRedisStore.of_client(client, timeout_ms=5000, hold_ttl=0)
+    store, following = (AsyncRedisStore.of_client(client, timeout_ms=5000, hold_ttl=0) for _ in range(2))
     await client.set("bare", payload)
-    reads = Reads(store.follow())
+    reads = Reads(following.follow())
     one: dict[str, list[float]] = {"bare GET": [], **{kind: [] for kind in KINDS}}
     many: dict[str, list[float]] = {"bare GET, one after the other": [], f"bare GET, {TASKS} tasks": []}
     many |= {f"{kind}, {TASKS} tasks": [] for kind in KINDS}
     for _ in range(rounds):
-        one["bare GET"].append(await atimed(lambda: client.get("bare"), 1000))
+        one["bare GET"].append(await atimed(lambda: client.get("bare"), SHORT))
         many["bare GET, one after the other"].append(one["bare GET"][-1])
-        many[f"bare GET, {TASKS} tasks"].append(await together(lambda: client.get("bare"), 2000))
+        many[f"bare GET, {TASKS} tasks"].append(await together(lambda: client.get("bare"), 3 * TASKS))
         for kind in KINDS:
-            one[kind].append(await atimed(partial(ahit, store, reads, kind), 1000))
-            many[f"{kind}, {TASKS} tasks"].append(await together(partial(ahit, store, reads, kind), 5000))
+            operation = partial(ahit, following if kind == "bounded hit" else store, reads, kind)
+            one[kind].append(await atimed(operation, SHORT))
+            many[f"{kind}, {TASKS} tasks"].append(await together(operation, 10 * TASKS))
     report("awaited, one after the other", "bare GET", one)
-    report(f"awaited, time for each of many operations of {TASKS} tasks", "bare GET, one after the other", many)
-    await store.aclose()
+    throughput(f"awaited, {TASKS} tasks at once", "bare GET, one after the other", many)
+    for each in (store, following):
+        await each.aclose()
     await client.aclose()
 
 
-def commits(url: str, largest: int, payload: bytes) -> None:
-    """Hold and release of four stamps, with more and more entries in the store."""
-    print("\nhold + release of 4 stamps (two round trips)")
-    with blocking_store(url) as (client, store):
-        client.flushall()
-        present = 0
-        for entries in (10, 1_000, 100_000, 1_000_000):
-            if entries > largest:
-                break
-            populate(client, entries - present, payload)
-            present = entries
-            tokens = {stamp: fresh_token() for stamp in STAMPS}
-
-            def transaction(tokens: dict[bytes, bytes] = tokens) -> None:
-                writer = fresh_token()
-                store.hold(STAMPS, writer, 10)
-                store.release(tokens, writer)
-
-            taken = statistics.median(timed(transaction, 100) for _ in range(15))
-            print(f"  {entries:>9,} entries {taken:>12.1f} µs")
+def commits(program: Path | None, largest: int, payload: bytes, rounds: int) -> None:
+    """Hold and release of four stamps, with more and more entries beside them: a server for each number, so that they take turns."""
+    sizes = [entries for entries in (10, 1_000, 100_000, 1_000_000) if entries <= largest]
+    with ExitStack() as stack:
+        stores: dict[str, RedisStore] = {}
+        for entries in sizes:
+            server = stack.enter_context(ValkeyServer(program))
+            populate(server, entries, payload)
+            _, stores[f"{entries:,} entries"] = stack.enter_context(blocking_store(server.url()))
+        figures: dict[str, list[float]] = {name: [] for name in stores}
+        for _ in range(rounds):
+            for name, store in stores.items():
+                figures[name].append(timed(partial(transaction, store), 40))
+        report("hold + release of 4 stamps (two round trips)", f"{sizes[0]:,} entries", figures)
 
 
-def populate(client: redis.Redis, count: int, payload: bytes, kept: bytes = b"rs:") -> None:
-    """Put entries, each with the stamp of a row of its own, as far as their keys begin with ``kept``."""
-    for first in range(0, count, 10_000):
-        pipeline = client.pipeline(transaction=False)
-        for _ in range(min(10_000, count - first)):
-            key, stamp = os.urandom(16), os.urandom(16)
-            pipeline.set(b"rs:e:" + key, pack_entry(key, {stamp: stamp}, payload), px=3_600_000)
-            if b"rs:s:".startswith(kept):
-                pipeline.set(b"rs:s:" + stamp, b"t" + bytes(8) + os.urandom(16), px=86_400_000)
-        pipeline.execute()
+def transaction(store: RedisStore) -> None:
+    writer = fresh_token()
+    store.hold(STAMPS, writer, 10)
+    store.release({stamp: fresh_token() for stamp in STAMPS}, writer)
+
+
+def populate(server: ValkeyServer, count: int, payload: bytes, kept: bytes = b"rs:") -> None:
+    """Put entries, each with the stamp of a row of its own, as far as their keys begin with ``kept``.
+
+    They are sent in large pieces to a server that does not answer each, or a million of them would take minutes.
+    """
+    connection: Any = redis.Connection(port=server.port, protocol=2, socket_timeout=60)
+    connection.connect()
+    connection.send_packed_command([packed([("CLIENT", "REPLY", "OFF")])])
+    for first in range(0, count, 1_000):
+        connection.send_packed_command([packed(records(min(1_000, count - first), payload, kept))])
+    connection.send_packed_command([packed([("CLIENT", "REPLY", "ON"), ("DBSIZE",)])])
+    connection.read_response()
+    there, wanted = connection.read_response(), count * (2 if b"rs:s:".startswith(kept) else 1)
+    connection.disconnect()
+    if there != wanted:
+        raise RuntimeError(f"the server has {there} keys of {wanted}")
+
+
+def records(count: int, payload: bytes, kept: bytes) -> list[Words]:
+    """Return what puts entries and their stamps as a store would."""
+    words: list[Words] = []
+    for _ in range(count):
+        key, stamp, token = os.urandom(16), os.urandom(16), os.urandom(16)
+        words.append(("SET", b"rs:e:" + key, pack_entry(key, {stamp: token}, payload), "PX", 3_600_000))
+        if b"rs:s:".startswith(kept):
+            words.append(("SET", b"rs:s:" + stamp, b"t" + bytes(8) + token, "PX", 86_400_000))
+    return words
 
 
 def memory(program: Path | None, payload: bytes, entries: int = 50_000) -> None:
@@ -202,7 +236,7 @@ def memory(program: Path | None, payload: bytes, entries: int = 50_000) -> None:
         with ValkeyServer(program) as server, redis.Redis.from_url(server.url()) as connected:
             client: Any = connected
             before: Any = client.info("memory")
-            populate(client, entries, payload, kept)
+            populate(server, entries, payload, kept)
             used: Any = client.info("memory")
             keys = [next(client.scan_iter(pattern)) for pattern in ("rs:e:*", "rs:s:*")[: 1 if kept == b"rs:e:" else 2]]
             alone = sum(client.memory_usage(key) or 0 for key in keys) - len(payload)
@@ -212,7 +246,7 @@ def memory(program: Path | None, payload: bytes, entries: int = 50_000) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=61)
     parser.add_argument("--redis", type=Path, help="a Redis server to run instead of Valkey")
     parser.add_argument("--largest", type=int, default=1_000_000)
     parser.add_argument("--payload", type=int, default=400)
@@ -222,7 +256,7 @@ def main() -> None:
         print(f"{server.url()} {options.redis or 'Valkey'}, payload {len(payload)} bytes, {len(STAMPS)} stamps")
         blocking(server.url(), options.rounds, payload)
         asyncio.run(awaited(server.url(), options.rounds, payload))
-        commits(server.url(), options.largest, payload)
+    commits(options.redis, options.largest, payload, options.rounds)
     memory(options.redis, payload)
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import hiredis
 import pytest
 import redis
 import redis.asyncio
@@ -29,6 +27,7 @@ from rowstamp.testing.servers import ValkeyServer, free_port
 from rowstamp.testing.store_harness import HELD, MISSING, digest, run_flow, token
 from tests.faults.proxy import Proxy
 from tests.store.redis_support import address_of
+from tests.store.scripted import scripted
 
 pytestmark = pytest.mark.once
 
@@ -515,19 +514,6 @@ def _is_busy(client: redis.Redis) -> bool:
     return False
 
 
-class Parrot(socketserver.BaseRequestHandler):
-    """Answers every command with one error."""
-
-    error: bytes
-
-    def handle(self) -> None:
-        commands = hiredis.Reader()
-        while data := self.request.recv(65536):
-            commands.feed(data)
-            while commands.gets() is not False:
-                self.request.sendall(b"-%s\r\n" % self.error)
-
-
 @pytest.mark.parametrize(
     ("error", "complaint"),
     [
@@ -541,11 +527,8 @@ class Parrot(socketserver.BaseRequestHandler):
 )
 def test_a_server_that_refuses_everything_is_left_alone_after_a_few_attempts(error: str, complaint: str) -> None:
     """These last as long as they last, which no test can rule; so the server is one of our own."""
-    handler = type("Handler", (Parrot,), {"error": error.encode()})
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as parrot:
-        parrot.daemon_threads = True
-        threading.Thread(target=parrot.serve_forever, daemon=True).start()
-        store = open_store(f"redis://127.0.0.1:{parrot.server_address[1]}")
+    with scripted(lambda _: f"-{error}\r\n".encode()) as parrot:
+        store = open_store(f"redis://127.0.0.1:{parrot.port}")
         assert isinstance(store, RedisStore)
         for _ in range(FAILURES):
             with pytest.raises(StoreError, match=complaint):
@@ -553,7 +536,6 @@ def test_a_server_that_refuses_everything_is_left_alone_after_a_few_attempts(err
         with pytest.raises(StoreError, match="left alone for a moment"):
             store.read(E, [A])
         store.close()
-        parrot.shutdown()
 
 
 def test_too_many_clients_is_an_outage(private: ValkeyServer) -> None:

@@ -12,6 +12,7 @@ import redis
 import redis.asyncio
 
 from rowstamp.errors import ConfigurationError
+from rowstamp.stores.redis.deadline import Deadline, left
 
 __all__ = [
     "CONNECT_TIMEOUT_MS",
@@ -102,8 +103,16 @@ class Address:
             return f"{self.options.get('path')}"
         return f"{self.options.get('host', 'localhost')}:{self.options.get('port', 6379)}"
 
-    def blocking(self, *, protocol: int = 2) -> Connection:
-        """Return a connection that is not connected yet, and blocks; in RESP3 the server may push."""
+    def blocking(self, deadline: Deadline | None = None, *, protocol: int = 2) -> Connection:
+        """Return a connection that is not connected yet, and blocks; in RESP3 the server may push.
+
+        Args:
+            deadline: when the call is over that needs it; until it is connected nothing takes longer than that.
+            protocol: 2 or 3.
+
+        Raises:
+            TimeoutError: the call is over already.
+        """
         classes: dict[str, Callable[..., Connection]] = {
             "tcp": redis.Connection,
             "tls": redis.SSLConnection,
@@ -111,8 +120,8 @@ class Address:
         }
         return classes[self.kind](
             **self.options,
-            socket_timeout=self.timeout_ms / 1000,
-            socket_connect_timeout=self.connect_timeout_ms / 1000,
+            socket_timeout=left(deadline, self.timeout_ms / 1000),
+            socket_connect_timeout=left(deadline, self.connect_timeout_ms / 1000),
             protocol=protocol,
         )
 

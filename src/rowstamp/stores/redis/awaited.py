@@ -14,6 +14,7 @@ from rowstamp.stores.redis import leases
 from rowstamp.stores.redis.address import Address
 from rowstamp.stores.redis.clients import address_of_client
 from rowstamp.stores.redis.cluster import ClusterAddress
+from rowstamp.stores.redis.deadline import Deadline, left
 from rowstamp.stores.redis.errors import FOREIGN
 from rowstamp.stores.redis.feed import Feeds
 from rowstamp.stores.redis.plan import Plan
@@ -38,6 +39,8 @@ class _Lane:
     def __init__(self) -> None:
         self.idle: dict[Node, list[Line]] = {}
         self.waiting: list[tuple[ops.Call, asyncio.Future[Any]]] = []
+        self.deadline: Deadline | None = None
+        """Of the first of those that wait: what goes together is over together."""
         self.starting = False
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -48,7 +51,7 @@ class _Lane:
     async def give(self, node: Node, line: Line) -> None:
         """Take back a line that works."""
         line.used = True
-        if line.server.lasts:
+        if line.lasts:
             self.lines(node).append(line)
         else:
             await line.connection.disconnect(nowait=True)
@@ -166,6 +169,8 @@ class AsyncRedisStore:
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop) or self._new_lane(loop)
         future: asyncio.Future[Any] = loop.create_future()
+        if not lane.waiting:
+            lane.deadline = self._plan.deadline()
         lane.waiting.append((call, future))
         self._go(lane)
         return future
@@ -195,9 +200,10 @@ class AsyncRedisStore:
         """Make the calls that are waiting; the task starts when this tick of the loop is over."""
         lane.starting = False
         jobs, lane.waiting = lane.waiting, []
+        deadline = lane.deadline or self._plan.deadline()
         outcomes: list[Any] = [StoreError("the round trip was given up")] * len(jobs)
         try:
-            outcomes = await self._converse(lane, [call for call, _ in jobs])
+            outcomes = await self._converse(lane, [call for call, _ in jobs], deadline)
         except FOREIGN as exc:
             outcomes = [exc] * len(jobs)
         finally:
@@ -213,31 +219,31 @@ class AsyncRedisStore:
         else:
             future.set_result(outcome)
 
-    async def _converse(self, lane: _Lane, calls: Sequence[ops.Call]) -> list[Any]:
+    async def _converse(self, lane: _Lane, calls: Sequence[ops.Call], deadline: Deadline) -> list[Any]:
         steps = self._plan.trip(calls, self._feeds.mirror)
         try:
             errands = next(steps)
             while True:
-                errands = steps.send(await self._run(lane, errands))
+                errands = steps.send(await self._run(lane, errands, deadline))
         except StopIteration as stop:
             if max(len(self._healths), len(lane.idle)) > len(self._plan.route.nodes):
                 await self._forget(lane)
             return stop.value  # type: ignore[no-any-return]
 
-    async def _run(self, lane: _Lane, errands: Sequence[Errand]) -> list[Answer | Exception]:
+    async def _run(self, lane: _Lane, errands: Sequence[Errand], deadline: Deadline) -> list[Answer | Exception]:
         """Run errands at the same time."""
         if len(errands) == 1:  # a task of its own would cost as much as all the rest
-            return [await self._one(lane, errands[0])]
-        return await asyncio.gather(*(self._one(lane, errand) for errand in errands))
+            return [await self._one(lane, errands[0], deadline)]
+        return await asyncio.gather(*(self._one(lane, errand, deadline) for errand in errands))
 
-    async def _one(self, lane: _Lane, errand: Errand) -> Answer | Exception:
+    async def _one(self, lane: _Lane, errand: Errand, deadline: Deadline) -> Answer | Exception:
         """Run one errand, and let the health of its server know how it went."""
         health = self._health_of(errand.node)
         refusal = health.admit(lambda: self._start(lane, self._try_server(lane, errand.node)))
         if refusal is not None:
             return refusal
         try:
-            answer = await self._said(lane, errand)
+            answer = await self._said(lane, errand, deadline)
         except FOREIGN as exc:
             health.failed(exc)
             return exc
@@ -253,32 +259,32 @@ class AsyncRedisStore:
             self._healths.pop(gone, None)
             await lane.drop(gone)
 
-    async def _said(self, lane: _Lane, errand: Errand) -> Answer:
+    async def _said(self, lane: _Lane, errand: Errand, deadline: Deadline) -> Answer:
         idle = lane.lines(errand.node)
-        line = idle.pop() if idle else await self._open(errand.node)
+        line = idle.pop() if idle else await self._open(errand.node, deadline)
         try:
-            return await self._lead(lane, line, errand)
+            return await self._lead(lane, line, errand, deadline)
         except OUTDATED:
             if not line.used:
                 raise
         # The others like it are of no use either.
         await lane.drop(errand.node)
-        return await self._lead(lane, await self._open(errand.node), errand)
+        return await self._lead(lane, await self._open(errand.node, deadline), errand, deadline)
 
-    async def _open(self, node: Node) -> Line:
-        connection = (await afind(self._plan.route.address_of(node))).awaited()
+    async def _open(self, node: Node, deadline: Deadline | None) -> Line:
+        connection = (await afind(self._plan.route.address_of(node), deadline)).awaited()
         try:
-            async with asyncio.timeout(self._plan.address.connect_timeout_ms / 1000):
+            async with asyncio.timeout(left(deadline, self._plan.connect_timeout)):
                 await connection.connect()
                 return Line(connection, await alead(connection, self._plan.greet(node)))
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
 
-    async def _lead(self, lane: _Lane, line: Line, errand: Errand) -> Answer:
+    async def _lead(self, lane: _Lane, line: Line, errand: Errand, deadline: Deadline) -> Answer:
         try:
             steps = self._plan.talk(errand, line.server)
-            async with asyncio.timeout(self._plan.address.timeout_ms / 1000):
+            async with asyncio.timeout(left(deadline, self._plan.timeout)):
                 answer = await alead(line.connection, steps)
         except BaseException:
             await line.connection.disconnect(nowait=True)
@@ -289,7 +295,7 @@ class AsyncRedisStore:
     async def _try_server(self, lane: _Lane, node: Node) -> None:
         health = self._health_of(node)
         try:
-            line = await self._open(node)
+            line = await self._open(node, None)
         except FOREIGN as exc:
             health.failed(exc)
         else:

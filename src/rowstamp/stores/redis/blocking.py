@@ -2,90 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
 from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores.redis import commands as ops
-from rowstamp.stores.redis import leases
+from rowstamp.stores.redis import leases, tls
 from rowstamp.stores.redis.address import Address
 from rowstamp.stores.redis.clients import address_of_client
 from rowstamp.stores.redis.cluster import ClusterAddress
-from rowstamp.stores.redis.errors import FOREIGN, is_permanent
+from rowstamp.stores.redis.deadline import Deadline
+from rowstamp.stores.redis.errors import FOREIGN, is_permanent, store_error
 from rowstamp.stores.redis.feed import Feeds
+from rowstamp.stores.redis.lines import Job, Lines, run_together
 from rowstamp.stores.redis.plan import Plan
-from rowstamp.stores.redis.sentinel import SentinelAddress, find
-from rowstamp.stores.redis.talk import OUTDATED, Complaints, Health, Line, Talk, lead, lead_all
+from rowstamp.stores.redis.sentinel import SentinelAddress
+from rowstamp.stores.redis.talk import Complaints, Line
 from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["RedisStore", "require_usable"]
 
 _PATIENCE_SECONDS: Final = 1.0
 """How long closing waits for the threads that listen to servers."""
-
-
-class _Lines:
-    """The idle lines to one server, and whether it may be used; for any number of threads.
-
-    Args:
-        open_line: makes a new line.
-    """
-
-    def __init__(self, open_line: Callable[[], Line]) -> None:
-        self._open = open_line
-        self._pid = os.getpid()
-        self.idle: deque[Line] = deque()
-        self.health = Health()
-        self.closed = False
-
-    def take(self, *, fresh: bool = False) -> Line:
-        """Return a line that nobody else uses."""
-        if self._pid != os.getpid():  # after a fork the connections are the parent's
-            self.idle, self._pid = deque(), os.getpid()
-        if fresh:
-            return self._open()
-        try:
-            return self.idle.pop()
-        except IndexError:
-            return self._open()
-
-    def give(self, line: Line) -> None:
-        """Take back a line that works."""
-        line.used = True
-        if not line.server.lasts:
-            line.connection.disconnect()
-            return
-        self.idle.append(line)
-        if self.closed:
-            self.drop()
-
-    def drop(self) -> None:
-        """Close the idle lines."""
-        while self.idle:
-            self.idle.pop().connection.disconnect()
-
-    def close(self) -> None:
-        """Close all of them, those too that come back later."""
-        self.closed = True
-        self.drop()
-
-    def probe(self) -> None:
-        """Try the server in the background."""
-        threading.Thread(target=self._try_server, name="rowstamp-redis-probe", daemon=True).start()
-
-    def _try_server(self) -> None:
-        try:
-            line = self._open()
-        except FOREIGN as exc:
-            self.health.failed(exc)
-        else:
-            self.give(line)
-            self.health.answered()
 
 
 class RedisStore:
@@ -107,7 +48,7 @@ class RedisStore:
         self._plan = Plan(address, hold_ttl)
         self._keys = self._plan.keys
         self._feeds = Feeds(self._plan)
-        self._lines: dict[Node, _Lines] = {}
+        self._lines: dict[Node, Lines] = {}
         self._lock = threading.Lock()
         self._complaints = Complaints()
         self._closed = False
@@ -183,7 +124,7 @@ class RedisStore:
         for lines in [*self._lines.values()]:
             self._check(lines)
 
-    def _check(self, lines: _Lines) -> None:
+    def _check(self, lines: Lines) -> None:
         # Taken out while it is looked at: another thread may use it otherwise, and of course there is an answer then.
         looked_at: list[Line] = []
         try:
@@ -212,11 +153,11 @@ class RedisStore:
     def _converse(self, calls: Sequence[ops.Call]) -> list[Any]:
         if self._closed:
             raise StoreError("the store is closed")
-        steps = self._plan.trip(calls, self._feeds.mirror)
+        steps, deadline = self._plan.trip(calls, self._feeds.mirror), self._plan.deadline()
         try:
             errands = next(steps)
             while True:
-                errands = steps.send(self._run(errands))
+                errands = steps.send(self._run(errands, deadline))
         except StopIteration as stop:
             if len(self._lines) > len(self._plan.route.nodes):
                 self._forget()
@@ -224,30 +165,18 @@ class RedisStore:
         except FOREIGN as exc:
             raise self._complaints.of(exc) from exc
 
-    def _run(self, errands: Sequence[Errand]) -> list[Answer | Exception]:
-        """Run errands at the same time; an outdated line is replaced once."""
-        jobs = [_Job(errand, self._lines_to(errand.node)) for errand in errands]
-        self._lead(jobs, fresh=False)
-        outdated = [job for job in jobs if job.outdated]
-        for job in outdated:
-            job.lines.drop()  # the others like it are of no use either
-        if outdated:
-            self._lead(outdated, fresh=True)
-        return [job.noted() for job in jobs]
+    def _run(self, errands: Sequence[Errand], deadline: Deadline) -> list[Answer | Exception]:
+        """Run errands at the same time."""
+        if len(errands) == 1:  # most often; then there is nothing to wait for on several sockets
+            return [self._lines_to(errands[0].node).run(errands[0], deadline)]
+        jobs = [Job(self._lines_to(errand.node), errand) for errand in errands]
+        return run_together(jobs, deadline, self._plan.timeout)
 
-    def _lead(self, jobs: Sequence[_Job], *, fresh: bool) -> None:
-        try:
-            talks = [talk for job in jobs if (talk := job.start(self._plan, fresh=fresh))]
-            lead_all(talks, self._plan.address.timeout_ms / 1000)
-        finally:
-            for job in jobs:
-                job.end()
-
-    def _lines_to(self, node: Node) -> _Lines:
+    def _lines_to(self, node: Node) -> Lines:
         found = self._lines.get(node)
         if found is None:
             with self._lock:
-                found = self._lines.setdefault(node, _Lines(lambda: self._open(node)))
+                found = self._lines.setdefault(node, Lines(self._plan, node))
         return found
 
     def _forget(self) -> None:
@@ -255,72 +184,6 @@ class RedisStore:
         with self._lock:
             for gone in self._lines.keys() - self._plan.route.nodes:
                 self._lines.pop(gone).close()
-
-    def _open(self, node: Node) -> Line:
-        connection = find(self._plan.route.address_of(node)).blocking()
-        try:
-            connection.connect()
-            return Line(connection, lead(connection, self._plan.greet(node)))
-        except BaseException:
-            connection.disconnect()
-            raise
-
-
-class _Job:
-    """An errand under way on a line.
-
-    Attributes:
-        lines: where the line comes from.
-        outdated: whether the line was closed, or its server has changed, since it was last used.
-    """
-
-    def __init__(self, errand: Errand, lines: _Lines) -> None:
-        self._errand = errand
-        self.lines = lines
-        self._line: Line | None = None
-        self._talk: Talk | None = None
-        self._outcome: Answer | Exception = StoreError("the errand was given up")
-        self._admitted = False
-        self.outdated = False
-
-    def start(self, plan: Plan, *, fresh: bool) -> Talk | None:
-        """Take a line; there is nothing to lead if there is none."""
-        refusal = None if fresh else self.lines.health.admit(self.lines.probe)
-        if refusal is not None:
-            self._outcome = refusal
-            return None
-        self._admitted = True
-        try:
-            self._line = self.lines.take(fresh=fresh)
-            self._talk = Talk(self._line.connection, plan.talk(self._errand, self._line.server))
-        except FOREIGN as exc:
-            self._outcome = exc
-            return None
-        return self._talk
-
-    def end(self) -> None:
-        """Keep the outcome, and give the line back or close it."""
-        line, talk = self._line, self._talk
-        self._line = self._talk = None
-        self.outdated = False
-        if line is None:
-            return
-        if talk is not None and talk.over and talk.error is None:
-            self._outcome = talk.result
-            self.lines.give(line)
-            return
-        line.connection.disconnect()
-        if talk is not None and talk.error is not None:
-            self._outcome = talk.error
-        self.outdated = line.used and isinstance(self._outcome, OUTDATED)
-
-    def noted(self) -> Answer | Exception:
-        """Return the outcome, and let the server's health know."""
-        if isinstance(self._outcome, Answer):
-            self.lines.health.answered()
-        elif self._admitted:
-            self.lines.health.failed(self._outcome)
-        return self._outcome
 
 
 def require_usable(address: Address | SentinelAddress | ClusterAddress) -> None:
@@ -334,7 +197,15 @@ def require_usable(address: Address | SentinelAddress | ClusterAddress) -> None:
     try:
         store.touch({bytes(16): bytes(16)})
     except StoreError as exc:
-        if exc.__cause__ is not None and is_permanent(exc.__cause__):
-            raise ConfigurationError(f"the store at {address} cannot be used: {exc}") from exc.__cause__
+        cause = exc.__cause__ if exc.__cause__ is not None and is_permanent(exc.__cause__) else _refusal(address)
+        if cause is not None:
+            raise ConfigurationError(f"the store at {address} cannot be used: {store_error(cause)}") from cause
     finally:
         store.close()
+
+
+def _refusal(address: Address | SentinelAddress | ClusterAddress) -> BaseException | None:
+    """Why the server does not accept a certificate, if that is what is wrong."""
+    if isinstance(address, SentinelAddress):
+        return None
+    return tls.refusal(address if isinstance(address, Address) else address.of(address.seeds[0]))

@@ -11,6 +11,7 @@ from rowstamp.model import StoreSnapshot
 from rowstamp.stores.redis.address import Address
 from rowstamp.stores.redis.cluster import ClusterAddress, route_to
 from rowstamp.stores.redis.commands import Call, Epoch, Keys, Read, Write
+from rowstamp.stores.redis.deadline import Deadline
 from rowstamp.stores.redis.errors import log_eviction
 from rowstamp.stores.redis.reading import Reading
 from rowstamp.stores.redis.scripts import Reply, Words
@@ -32,11 +33,15 @@ class Plan:
 
     Attributes:
         clock: seconds from any fixed moment, never going back.
+        timeout: how long one round trip may take, in seconds.
+        connect_timeout: how long making a connection may take, in seconds.
     """
 
     def __init__(self, address: Address | SentinelAddress | ClusterAddress, hold_ttl: float) -> None:
         self.clock: Callable[[], float] = time.monotonic
         self.address = address
+        self.timeout = address.timeout_ms / 1000
+        self.connect_timeout = address.connect_timeout_ms / 1000
         self.keys = Keys.of(address.prefix)
         self.epoch = Epoch()
         self.route = route_to(address)
@@ -46,6 +51,10 @@ class Plan:
 
     def _now(self) -> float:
         return self.clock()
+
+    def deadline(self) -> Deadline:
+        """Return when a call is over that begins now: it may have to connect and to make its round trip, and no more."""
+        return Deadline(self.connect_timeout + self.timeout, self.clock)
 
     def trip(self, calls: Sequence[Call], mirror: Mirror | None) -> Steps:
         """Make calls: yields the errands that are to be run at the same time, and returns the outcome of each call.

@@ -6,7 +6,7 @@ a hit. Nearly all that a cache does is this.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from rowstamp.model import StoreSnapshot
@@ -37,35 +37,31 @@ class Reading:
     def steps(self) -> Generator[list[Errand], list[Answer | Exception], list[Any]]:
         """Go; the outcome of each read is what it returns, or the error that it raises."""
         errand = Errand(self._node)
-        errand.reads = self._wanted()
+        alone = len(self._reads) == 1
+        errand.reads = self._keys_of(self._reads[0]) if alone else self._wanted()
         (answer,) = yield [errand]
         if isinstance(answer, Exception):
             return [answer] * len(self._reads)
         if isinstance(answer.values[0], Exception):  # MGET is refused as a whole
             return [answer.values[0]] * len(self._reads)
-        values = dict(zip(errand.reads, answer.values, strict=True))
-        epoch = self._epoch.value = self._epoch_read = values[self._keys.epoch]
+        epoch = self._epoch.value = self._epoch_read = answer.values[0]
         self._identity = answer.server.identity
-        return [self._snapshot(read, values, answer.server.tag(epoch), answer) for read in self._reads]
+        tag = answer.server.tag(epoch)
+        if alone:  # the values are those of this read, in its order
+            return [_snapshot(self._reads[0], answer.values, tag, answer)]
+        values = dict(zip(errand.reads, answer.values, strict=True))
+        return [_snapshot(read, [values[key] for key in self._keys_of(read)], tag, answer) for read in self._reads]
 
     def _wanted(self) -> list[bytes]:
-        """The keys, each once."""
-        keys = self._keys
-        wanted = [keys.epoch]
-        for read in self._reads:
-            if read.entry is not None:
-                wanted.append(keys.entries + read.entry)
-            wanted += [keys.stamps + stamp for stamp in read.stamps]
-        return list(dict.fromkeys(wanted))
+        """The keys, each once; the epoch's is the first."""
+        return list(dict.fromkeys([key for read in self._reads for key in self._keys_of(read)]))
 
-    def _snapshot(self, read: Read, values: Mapping[bytes, Any], tag: bytes, answer: Answer) -> StoreSnapshot:
-        start, now = self._keys.stamps, answer.now
-        states = (
-            tuple([state_of(values[start + stamp], tag, now) for stamp in read.stamps])
-            if answer.serves
-            else (HELD,) * len(read.stamps)  # see `Trip`
-        )
-        return StoreSnapshot(None if read.entry is None else values[self._keys.entries + read.entry], states)
+    def _keys_of(self, read: Read) -> list[bytes]:
+        """The keys of the epoch, of the entry if there is one to be read, and of the stamps."""
+        keys, start = self._keys, self._keys.stamps
+        if read.entry is None:
+            return [keys.epoch, *[start + stamp for stamp in read.stamps]]
+        return [keys.epoch, keys.entries + read.entry, *[start + stamp for stamp in read.stamps]]
 
     @property
     def epoch_read(self) -> tuple[bytes | None, bytes]:
@@ -75,3 +71,12 @@ class Reading:
     def witness(self, stamp: bytes) -> bytes:  # noqa: ARG002 - as that of a trip
         """The identity of the server that said what a stamp's state is."""
         return self._identity
+
+
+def _snapshot(read: Read, values: Sequence[Any], tag: bytes, answer: Answer) -> StoreSnapshot:
+    """What the values of a read's keys mean."""
+    entry, first = (None, 1) if read.entry is None else (values[1], 2)
+    if not answer.serves:
+        return StoreSnapshot(entry, (HELD,) * len(read.stamps))  # see `Trip`
+    now = answer.now
+    return StoreSnapshot(entry, tuple([state_of(value, tag, now) for value in values[first:]]))

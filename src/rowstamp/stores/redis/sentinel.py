@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.stores.redis.address import OPTIONS, Address, split_hosts
+from rowstamp.stores.redis.deadline import Deadline, left
 from rowstamp.stores.redis.errors import FOREIGN
 from rowstamp.stores.redis.scripts import Reply, Words
 from rowstamp.stores.redis.talk import alead, lead
@@ -114,8 +115,12 @@ def _ask(service: str) -> Generator[list[Words], list[Reply], tuple[str, int] | 
     return host, int(port)
 
 
-def find(address: Address | SentinelAddress) -> Address:
+def find(address: Address | SentinelAddress, deadline: Deadline | None = None) -> Address:
     """Return where the server is now, blocking.
+
+    Args:
+        address: the server, or who knows where it is.
+        deadline: when the call is over for which it is to be found.
 
     Raises:
         StoreError: most sentinels do not agree, or cannot be reached.
@@ -124,20 +129,25 @@ def find(address: Address | SentinelAddress) -> Address:
         return address
     election = _Election(address)
     for sentinel in address.sentinels:
-        connection = sentinel.blocking()
         try:
-            connection.connect()
-            primary = election.count(lead(connection, _ask(address.service)))
+            primary = election.count(_asked(sentinel, address.service, deadline))
         except FOREIGN:
             continue
-        finally:
-            connection.disconnect()
         if primary is not None:
             return primary
     raise election.lost()
 
 
-async def afind(address: Address | SentinelAddress) -> Address:
+def _asked(sentinel: Address, service: str, deadline: Deadline | None) -> tuple[str, int] | None:
+    connection = sentinel.blocking(deadline)
+    try:
+        connection.connect()
+        return lead(connection, _ask(service))
+    finally:
+        connection.disconnect()
+
+
+async def afind(address: Address | SentinelAddress, deadline: Deadline | None = None) -> Address:
     """Return where the server is now; see :func:`find`."""
     if isinstance(address, Address):
         return address
@@ -145,7 +155,7 @@ async def afind(address: Address | SentinelAddress) -> Address:
     for sentinel in address.sentinels:
         connection: Any = sentinel.awaited()
         try:
-            async with asyncio.timeout(sentinel.connect_timeout_ms / 1000):
+            async with asyncio.timeout(left(deadline, sentinel.connect_timeout_ms / 1000)):
                 await connection.connect()
                 primary = election.count(await alead(connection, _ask(address.service)))
         except FOREIGN:

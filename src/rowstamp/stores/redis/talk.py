@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable, Generator, Sequence
+from math import inf
 from typing import Any, Final, TypeVar
 
 from redis.exceptions import ConnectionError as Disconnected
@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 from rowstamp.errors import StoreError
 from rowstamp.stores.breaker import Breaker, Gate
 from rowstamp.stores.redis.address import AsyncConnection, Connection
+from rowstamp.stores.redis.deadline import Deadline, left
 from rowstamp.stores.redis.errors import FOREIGN, is_outage, is_permanent, log_permanent, store_error
 from rowstamp.stores.redis.scripts import Words
 from rowstamp.stores.redis.server import ChangedServer, Server
@@ -47,20 +48,30 @@ def packed(commands: list[Words]) -> bytes:
 
 def _outage(replies: Sequence[Any]) -> ResponseError | None:
     """The first reply that concerns the whole server, as opposed to one command."""
-    return next((reply for reply in replies if isinstance(reply, ResponseError) and is_outage(reply)), None)
+    for reply in replies:
+        if isinstance(reply, ResponseError) and is_outage(reply):
+            return reply
+    return None
 
 
 class Line:
     """A connection whose server is known. It has one user at a time, and is closed after any error on it.
 
     Nothing ever connects it again: what a reply means depends on who gave it, so a new connection is a new line.
+
+    Attributes:
+        connection: the connection.
+        server: who is at its other end.
+        lasts: whether it is worth keeping.
+        used: whether an answer has come on it.
     """
 
-    __slots__ = ("connection", "server", "used")
+    __slots__ = ("connection", "lasts", "server", "used")
 
-    def __init__(self, connection: Any, server: Server) -> None:
+    def __init__(self, connection: Any, server: Server, *, lasts: bool = True) -> None:
         self.connection = connection
         self.server = server
+        self.lasts = lasts and server.lasts
         self.used = False
 
 
@@ -139,14 +150,10 @@ class Talk:
         except FOREIGN as exc:
             self._fail(exc)
 
-    def go_on(self, deadline: float | None) -> None:
-        """Hear the replies, and say the next thing if there is one.
-
-        Args:
-            deadline: when the first reply has to be there; ``None`` leaves that to the connection's own timeout.
-        """
+    def go_on(self, deadline: Deadline) -> None:
+        """Hear the replies, which have to begin before the deadline, and say the next thing if there is one."""
         try:
-            if deadline is not None and not self._connection.can_read(max(0.0, deadline - time.monotonic())):
+            if not self._connection.can_read(deadline.remaining):
                 raise TimeoutError
             self._hear([_reply(self._connection) for _ in self._commands])
         except FOREIGN as exc:
@@ -172,31 +179,53 @@ class Talk:
         self.error, self.over = exc, True
 
 
-def lead_all(talks: Sequence[Talk], seconds: float) -> None:
+def lead_all(talks: Sequence[Talk], deadline: Deadline) -> None:
     """Lead talks to their ends: everything is said on all connections before a reply is awaited on any.
 
     Args:
         talks: the talks, each on a connection of its own.
-        seconds: how long the servers may take altogether: they work at the same time.
+        deadline: when all of them have to be over: the servers work at the same time.
     """
-    deadline = time.monotonic() + seconds
     for talk in talks:
         talk.start()
     while waiting := [talk for talk in talks if not talk.over]:
-        for place, talk in enumerate(waiting):
-            # The first has its connection's own timeout, which spares a look at the socket where there is but one.
-            talk.go_on(deadline if place else None)
+        for talk in waiting:
+            talk.go_on(deadline)
 
 
-def lead(connection: Connection, steps: Generator[list[Words], list[Any], T]) -> T:
-    """Lead one talk to its end on a connection."""
-    talk = Talk(connection, steps)
-    talk.start()
-    while not talk.over:
-        talk.go_on(None)
-    if talk.error is not None:
-        raise talk.error
-    return talk.result  # type: ignore[no-any-return]
+def lead(
+    connection: Connection,
+    steps: Generator[list[Words], list[Any], T],
+    *,
+    deadline: Deadline | None = None,
+    seconds: float = inf,
+) -> T:
+    """Lead one talk to its end on a connection.
+
+    Args:
+        connection: the connection; its own timeout holds for each reply.
+        steps: the talk.
+        deadline: when the call is over that it is part of, if it is part of one.
+        seconds: the connection's own timeout, which a deadline that is further away adds nothing to.
+    """
+    commands = next(steps)
+    while True:
+        first = left(deadline, seconds)
+        connection.send_packed_command([packed(commands)], check_health=False)
+        # Looking at the socket first is spared where the connection's own timeout comes to the same.
+        if first < seconds and not connection.can_read(first):
+            raise TimeoutError
+        replies = [_reply(connection) for _ in commands]
+        outage = _outage(replies)
+        try:
+            # Heard first by the talk, which may know better why the server is of no use.
+            commands = steps.send(replies)
+        except StopIteration as stop:
+            if outage is not None:
+                raise outage from None
+            return stop.value  # type: ignore[no-any-return]
+        if outage is not None:
+            raise outage
 
 
 def _reply(connection: Connection) -> Any:
