@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -82,6 +83,7 @@ class Core:
         self.journal = Journal(stamp_name(config.namespace, Dependency.everything()))
         self.clock: Callable[[], float] = time.perf_counter
         self.wall_clock: Callable[[], float] = time.time
+        self.random: Callable[[], float] = random.random
         self.policies: dict[tuple[str | None, str], Policy] = {}
         self.declarations = NOTHING_DECLARED
         self.closed = False
@@ -215,10 +217,17 @@ class Core:
     ) -> Flow[None]:
         """Return the flow that stores a result, and keeps it near; the store keeps it ``linger`` seconds longer."""
         ends_at = self.wall_clock() + ttl
-        yield from fill(ticket, body, ttl=ttl + linger, load_time=load_time, ends_at=ends_at, form=self.form)
+        yield from fill(ticket, body, ttl=ttl, load_time=load_time, ends_at=ends_at, linger=linger, form=self.form)
         if self.near is not None:
-            stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, ends_at)
+            stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, ends_at, linger > 0)
             self.near.keep(ticket.entry, stored, ticket.tokens)
+
+    def is_over(self, stored: StoredEntry) -> bool:
+        """Whether an entry is there only for those who may serve it old.
+
+        Others the store drops by its own clock; only those that linger are measured by this one's.
+        """
+        return stored.lingers and stored.ends_at <= self.wall_clock()
 
     def looking_up(self, flow: Flow[T], freshness: Freshness | None = None) -> Flow[T]:
         """Return a lookup that uses what is kept near, and within a bound what is known of stamps."""

@@ -4,7 +4,8 @@ The layout is fixed-width so that validating costs no decoding of the result::
 
     seal( key | load time 4 (float32) | end 8 (float64) | proof 16 | count 2 | count × stamp 16 | body )
 
-The highest bit of the count says that the body is compressed: its length (4 bytes), then a zlib stream. zlib rather than Zstandard,
+The highest bit of the count says that the body is compressed: its length (4 bytes), then a zlib stream. The next one says that the entry
+lingers: the store keeps it beyond its end, for those who may serve it old, and nobody else may. zlib rather than Zstandard,
 which is faster: every process of a fleet has it, so that none takes another's entries for damaged ones, and a near cache
 spares most of the decompressing.
 
@@ -33,8 +34,9 @@ __all__ = ["MOST_NAMED", "PLAIN", "EntryForm", "StoredEntry", "pack_entry", "pro
 
 _HEAD: Final = struct.Struct(f">fd{DIGEST_SIZE}sH")
 _COMPRESSED: Final = 0x8000
+_LINGERS: Final = 0x4000
 
-MOST_NAMED: Final = 0x7FFF
+MOST_NAMED: Final = 0x3FFF
 """Most stamps that an entry can name."""
 
 MOST_DECOMPRESSED: Final = 64 * 1024 * 1024
@@ -67,6 +69,7 @@ class StoredEntry(NamedTuple):
         body: the encoded result.
         load_time: how long its load took, in seconds.
         ends_at: when its time to live is over, in seconds since 1970 by the clock of whoever stored it.
+        lingers: whether the store keeps it beyond that: whoever finds it has to look at the clock.
         decoded: what the body means, in place of the body, where a near cache keeps it.
     """
 
@@ -75,6 +78,7 @@ class StoredEntry(NamedTuple):
     body: bytes
     load_time: float
     ends_at: float
+    lingers: bool = False
     decoded: object = None
 
 
@@ -92,6 +96,7 @@ def pack_entry(
     named: Collection[bytes] = (),
     load_time: float = 0.0,
     ends_at: float = 0.0,
+    lingers: bool = False,
     form: EntryForm = PLAIN,
 ) -> bytes:
     """Return the bytes of an entry; the inverse of :func:`unpack_entry`.
@@ -103,9 +108,10 @@ def pack_entry(
         named: those of the stamps that a reader may not know, :data:`MOST_NAMED` at most.
         load_time: how long the load took, in seconds.
         ends_at: when the time to live is over, in seconds since 1970.
+        lingers: whether the store keeps it beyond that.
         form: how it is written.
     """
-    count = len(named)
+    count = len(named) | (_LINGERS if lingers else 0)
     if form.compress is not None and form.compress <= len(body) <= MOST_DECOMPRESSED:
         smaller = len(body).to_bytes(4, "big") + zlib.compress(body, level=1)
         if len(smaller) < len(body):
@@ -131,7 +137,7 @@ def unpack_entry(key: bytes, blob: bytes, form: EntryForm = PLAIN) -> StoredEntr
         raise CorruptEntry("entry stamps are truncated")
     named = tuple([data[at : at + DIGEST_SIZE] for at in range(start, end, DIGEST_SIZE)])
     body = _decompressed(data[end:]) if count & _COMPRESSED else data[end:]
-    return StoredEntry(proof, named, body, load_time, ends_at)
+    return StoredEntry(proof, named, body, load_time, ends_at, bool(count & _LINGERS))
 
 
 def _decompressed(data: bytes) -> bytes:

@@ -9,6 +9,7 @@
     ├── UnsupportedArgument       a value that cannot be part of a key (also a TypeError)
     ├── UncacheableValue          a value that cannot be stored exactly; its result stays uncached
     ├── CorruptEntry              bytes that are not an entry of this format; they count as a miss
+    ├── LoadTimeout               timeout=: a load takes longer than its caller waits (also a TimeoutError)
     ├── StoreError                the store could not do what it was asked
     └── CommitRefused             on_store_down="fail": the holds could not be taken, nothing was committed
 
@@ -25,6 +26,7 @@ __all__ = [
     "CommitRefused",
     "ConfigurationError",
     "CorruptEntry",
+    "LoadTimeout",
     "RowstampError",
     "StoreError",
     "UncacheableValue",
@@ -94,6 +96,23 @@ class CorruptEntry(RowstampError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class LoadTimeout(RowstampError, TimeoutError):
+    """A load takes longer than its caller waits for it; it goes on, and its result is stored.
+
+    Args:
+        seconds: how long the caller has waited.
+    """
+
+    code = "load-timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"the load takes longer than timeout={self.seconds:g} seconds; it goes on in the background"
 
 
 class StoreError(RowstampError):

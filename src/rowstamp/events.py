@@ -22,6 +22,8 @@ class Stats:
         near_hits: those of the hits whose result was kept in this process, so that it was not transferred again.
         bounded_hits: those of the hits that took no round trip, under ``bounded(...)`` freshness.
         stale_hits: reads served an old result because their query allows it; no hits.
+        early_refreshes: results loaded anew before their time to live was over; no misses.
+        load_timeouts: calls whose load took longer than they wait.
         misses: reads that found no valid entry and went to the database.
         fills: results stored.
         bypasses: reads that were to be cached but went to the database without touching the cache, by reason.
@@ -36,6 +38,8 @@ class Stats:
     near_hits: int = 0
     bounded_hits: int = 0
     stale_hits: int = 0
+    early_refreshes: int = 0
+    load_timeouts: int = 0
     misses: int = 0
     fills: int = 0
     bypasses: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
@@ -20,7 +21,7 @@ from rowstamp.orm.situation import Situation
 from rowstamp.protocol import Touch
 from rowstamp.protocol_calls import CallHit, call_ticket, capture, lookup_call
 from rowstamp.recording import note
-from rowstamp.stampede import Staleness
+from rowstamp.stampede import Staleness, Timeouts, check_early
 from rowstamp.values import pack_result, plan_of, unpack_result
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class _Keyed:
         ttl_empty: float | None,
         jitter: float,
         as_: Any,
-        stale: Staleness,
+        waits: _Waits,
+        load: Callable[[], Any],
     ) -> Call:
         plan = _plan(as_)
         return Call(
@@ -77,7 +79,10 @@ class _Keyed:
             ttl=self.core.config.ttl if ttl is None else check_ttl(ttl),
             ttl_empty=None if ttl_empty is None else check_ttl(ttl_empty, "ttl_empty"),
             jitter=jitter,
-            stale=stale,
+            early=waits.early,
+            stale=waits.stale,
+            timeouts=waits.timeouts,
+            detach=lambda call: nullcontext((call, load)),
             pack=lambda value: pack_result(plan, value, ()),
             unpack=lambda body: unpack_result(plan, body, ()),
             counters=(self.core.counters,),
@@ -102,8 +107,20 @@ def _returned(load: Callable[..., Any], as_: Any) -> Any:
         return Any
 
 
-def _staleness(while_revalidate: float, if_error: float) -> Staleness:
-    return Staleness(while_revalidate=while_revalidate, if_error=if_error, errors=(Exception,))
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """What a caller does rather than wait for a load."""
+
+    early: float
+    stale: Staleness
+    timeouts: Timeouts
+
+    @classmethod
+    def of(
+        cls, while_revalidate: float, if_error: float, early: float, soft: float | None, hard: float | None
+    ) -> _Waits:
+        stale = Staleness(while_revalidate=while_revalidate, if_error=if_error, errors=(Exception,))
+        return cls(check_early(early), stale, Timeouts.of(soft, hard, stale))
 
 
 # ------------------------------------------------------------------------------------------------------ flows
@@ -117,7 +134,7 @@ def _get(core: Core, key: object, as_: Any) -> Generator[Any, Any, Any]:
     except StoreError:
         core.counters.count("store_errors")
         return _MISSING
-    if isinstance(found, CallHit):
+    if isinstance(found, CallHit) and not core.is_over(found.stored):
         try:
             value = unpack_result(plan, found.body, ())
         except CorruptEntry:
@@ -160,7 +177,7 @@ def _delete(core: Core, keys: Iterable[Any]) -> Generator[Any, Any, None]:
 def _touch(core: Core, key: object, ttl: float) -> Generator[Any, Any, bool]:
     keyed = _Keyed(core, key)
     found = yield from lookup_call(keyed.entry(), keyed.required(()), keyed.required(()), form=core.form)
-    if not isinstance(found, CallHit):
+    if not isinstance(found, CallHit) or core.is_over(found.stored):
         return False
     ticket = call_ticket(keyed.entry(), found.tokens)
     yield from core.filling(ticket, found.body, ttl=check_ttl(ttl), load_time=found.load_time)
@@ -182,11 +199,17 @@ class _Base:
         ttl_empty: float | None,
         jitter: float,
         as_: Any,
-        stale: Staleness,
+        waits: _Waits,
     ) -> Steps:
         self._core.require_open()
         call = _Keyed(self._core, key).call(
-            ttl=ttl, tags=tags, ttl_empty=ttl_empty, jitter=jitter, as_=_returned(load, as_), stale=stale
+            ttl=ttl,
+            tags=tags,
+            ttl_empty=ttl_empty,
+            jitter=jitter,
+            as_=_returned(load, as_),
+            waits=waits,
+            load=load,
         )
         return self._calls.answer(call)
 
@@ -205,6 +228,9 @@ class KeyValues(_Base):
         jitter: float = 0.0,
         stale_while_revalidate: float = 0,
         stale_if_error: float = 0,
+        early: float = 0,
+        soft_timeout: float | None = None,
+        timeout: float | None = None,
         as_: Any = Any,
     ) -> T:
         """Return the value under a key, or load it and keep it.
@@ -221,13 +247,19 @@ class KeyValues(_Base):
             stale_while_revalidate: an old value is served, and a new one loaded in the background, for so many seconds after its time
                 to live, and if it was invalidated, for so many seconds after it was loaded.
             stale_if_error: the same if the load raises any exception.
+            early: loads a value anew before its time to live is over, the likelier the nearer that is and the longer it took to load;
+                with 1 about its load time before the end. It is done in the background.
+            soft_timeout: after so many seconds of loading an old value is served as if the load had failed (see
+                ``stale_if_error``), and the load goes on in the background.
+            timeout: after so many seconds of loading :class:`~rowstamp.LoadTimeout` is raised, and the load goes on.
             as_: the type of the value; by default what ``load`` is annotated to return.
 
         Raises:
             UnsupportedArgument: the key is something else.
+            LoadTimeout: the load takes longer than ``timeout``.
         """
-        stale = _staleness(stale_while_revalidate, stale_if_error)
-        return drive(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_, stale), load)  # type: ignore[no-any-return]
+        waits = _Waits.of(stale_while_revalidate, stale_if_error, early, soft_timeout, timeout)
+        return drive(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_, waits), load)  # type: ignore[no-any-return]
 
     @overload
     def get(self, key: object, *, as_: type[T]) -> T | None: ...
@@ -307,11 +339,14 @@ class AsyncKeyValues(_Base):
         jitter: float = 0.0,
         stale_while_revalidate: float = 0,
         stale_if_error: float = 0,
+        early: float = 0,
+        soft_timeout: float | None = None,
+        timeout: float | None = None,
         as_: Any = Any,
     ) -> T:
         """Return the value under a key, or load it and keep it. See :meth:`KeyValues.get_or_load`."""
-        stale = _staleness(stale_while_revalidate, stale_if_error)
-        return await drive_async(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_, stale), load)  # type: ignore[no-any-return]
+        waits = _Waits.of(stale_while_revalidate, stale_if_error, early, soft_timeout, timeout)
+        return await drive_async(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_, waits), load)  # type: ignore[no-any-return]
 
     @overload
     async def get(self, key: object, *, as_: type[T]) -> T | None: ...

@@ -341,6 +341,7 @@ def fill(
     ttl: float,
     load_time: float = 0.0,
     ends_at: float = 0.0,
+    linger: float = 0.0,
     form: EntryForm = PLAIN,
 ) -> Flow[None]:
     """Store a result under the tokens captured before its query ran.
@@ -354,14 +355,22 @@ def fill(
         ttl: how long it may live, in seconds.
         load_time: how long the load took, in seconds.
         ends_at: when that time will be over, in seconds since 1970.
+        linger: how long it is kept beyond that, for those who may serve it old, in seconds.
         form: how entries are written.
     """
     if len(ticket.named) > MOST_NAMED:
         return  # more than an entry can say
     blob = pack_entry(
-        ticket.entry, ticket.tokens, body, named=ticket.named, load_time=load_time, ends_at=ends_at, form=form
+        ticket.entry,
+        ticket.tokens,
+        body,
+        named=ticket.named,
+        load_time=load_time,
+        ends_at=ends_at,
+        lingers=linger > 0,
+        form=form,
     )
-    yield Put(ticket.entry, blob, ttl)
+    yield Put(ticket.entry, blob, ttl + linger)
 
 
 def commit(

@@ -12,6 +12,7 @@ Whatever is unusual (``None`` is returned) takes the long way, which knows every
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 import uuid
@@ -21,6 +22,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from sqlalchemy.orm import Session
 
 from rowstamp.core import Core
+from rowstamp.entry import StoredEntry
 from rowstamp.errors import CorruptEntry
 from rowstamp.events import Counters
 from rowstamp.model import StoreSnapshot
@@ -29,6 +31,7 @@ from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.rest import SESSIONS, all_at_rest, place_at_rest
 from rowstamp.protocol_calls import CallHit, still_holds
 from rowstamp.recording import active
+from rowstamp.stampede import earliest
 from rowstamp.values import sharer
 
 __all__ = ["MISS", "Attempt", "QuickAnswers", "QuickHits", "Remembered"]
@@ -58,7 +61,7 @@ class Remembered(NamedTuple):
         stamps: the stamps the entry stands on.
         tokens: their tokens, in that order.
         blob: the bytes of the entry, if it is read.
-        until: when it is to be read from the store again, by the monotonic clock; ``None`` if it is each time.
+        until: when the long way is to be taken again, by the monotonic clock; ``None`` for never.
         body: the encoded result.
         load_time: how long its load took, in seconds.
         share: gives the result to one more caller; ``None`` if it is decoded for each.
@@ -113,6 +116,7 @@ class QuickAnswers:
         attachments: what the cache is attached to.
         unpack: makes a result of its bytes, in these sessions.
         counters: where hits are counted.
+        early: by which factor results are likely to be loaded anew before they end.
     """
 
     def __init__(
@@ -122,7 +126,11 @@ class QuickAnswers:
         attachments: Sequence[Attachment],
         unpack: Callable[[bytes, Sequence[Session]], Any],
         counters: Counters,
+        *,
+        early: float = 0.0,
     ) -> None:
+        self._early = early
+        self._clock = time.monotonic
         self._core = core
         self._number = next(_numbers)
         self._hits = hits
@@ -160,7 +168,7 @@ class QuickAnswers:
             return None
         key = tuple(parts)
         known = self._hits.get(key)
-        if known is not None and known.until is not None and known.until <= time.monotonic():
+        if known is not None and known.until is not None and known.until <= self._clock():
             known = None
         sessions = () if session is None else (getattr(session, "sync_session", session),)
         return key, known, sessions
@@ -200,11 +208,23 @@ class QuickAnswers:
     def remember(self, attempt: Attempt, entry: bytes, found: CallHit, value: object) -> None:
         """Remember a call that the long way has answered."""
         stamps, tokens, share = tuple(found.tokens), list(found.tokens.values()), sharer(value)
-        if self._core.near is None:
-            if found.blob is None:
-                return
-            call = Remembered(entry, stamps, tokens, found.blob, None, found.body, found.load_time, share)
+        until = self._until(found.stored)
+        if self._core.near is not None:
+            call = Remembered(None, stamps, tokens, None, until, found.body, found.load_time, share)
+        elif found.blob is not None:
+            call = Remembered(entry, stamps, tokens, found.blob, until, found.body, found.load_time, share)
         else:
-            left = min(found.ends_at - self._core.wall_clock(), LONGEST_SECONDS)
-            call = Remembered(None, stamps, tokens, None, time.monotonic() + left, found.body, found.load_time, share)
+            return
         self._hits.remember(attempt[0], call)
+
+    def _until(self, stored: StoredEntry) -> float | None:
+        """Return until when a hit is one like any other, by the monotonic clock, as far as its stamps do not tell.
+
+        So a hit that may be loaded anew before its end, or served old after it, costs no more than others until then.
+        """
+        end = stored.ends_at if stored.lingers or self._core.near is not None else math.inf
+        if self._early and stored.load_time:
+            end = min(end, earliest(stored, self._early))
+        if end == math.inf:
+            return None
+        return self._clock() + min(end - self._core.wall_clock(), LONGEST_SECONDS)

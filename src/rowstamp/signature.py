@@ -143,13 +143,34 @@ class CallSignature:
 
     def require_no_handles(self, option: str) -> None:
         """Refuse a function that is given a session: in the background the caller's must not be used."""
-        handles = [name for name in self._signature.parameters if self._leads_to_database(name)]
+        handles = self._handles
         if handles:
             msg = (
                 f"@cache.query on {self.name}: {option}= loads in the background, where the caller's {handles[0]!r} cannot be used: "
-                "let the function open a session of its own"
+                "give refresh_with= a sessionmaker whose sessions are used there, or let the function open a session of its own"
             )
             raise ConfigurationError(msg)
+
+    def require_one_session(self, option: str) -> None:
+        """Refuse a function in which a session of another's making has no place, or several."""
+        handles = self._handles
+        if len(handles) != 1:
+            has = ", ".join(handles) or "none"
+            msg = f"@cache.query on {self.name}: {option}= makes the session that the function is given, and it is given {has}"
+            raise ConfigurationError(msg)
+
+    @property
+    def _handles(self) -> list[str]:
+        return [name for name in self._signature.parameters if self._leads_to_database(name)]
+
+    def with_session(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], session: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call with another session, of a function that is given one."""
+        before = () if self._instance is None else (self._instance,)
+        bound = self._signature.bind(*before, *args, **kwargs)
+        bound.arguments[self._handles[0]] = session
+        return bound.args[len(before) :], bound.kwargs
 
     def tags_of_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Collection[str] | None:
         """Return the tags of a call without binding its arguments, or ``None`` if they have to be bound."""

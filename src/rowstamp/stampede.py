@@ -12,8 +12,10 @@ the last of an exhausted pool.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +23,22 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from rowstamp.config import check_ttl
+from rowstamp.entry import StoredEntry
+from rowstamp.errors import ConfigurationError
 
-__all__ = ["PATIENCE", "PATIENCE_WITH_CONNECTION", "Flight", "Flights", "Staleness", "jittered"]
+__all__ = [
+    "NO_TIMEOUTS",
+    "PATIENCE",
+    "PATIENCE_WITH_CONNECTION",
+    "Flight",
+    "Flights",
+    "Staleness",
+    "Timeouts",
+    "check_early",
+    "earliest",
+    "is_early",
+    "jittered",
+]
 
 PATIENCE: Final = 60.0
 """How long a caller waits for another's load before it loads by itself, in seconds."""
@@ -44,6 +60,11 @@ class Flight:
         self._landed: asyncio.Future[None] | None = loop.create_future() if loop is not None else None
         self._done = threading.Event() if loop is None else None
 
+    @property
+    def has_landed(self) -> bool:
+        """Whether the load is over."""
+        return self._done.is_set() if self._done is not None else self._landed is None or self._landed.done()
+
     def land(self) -> None:
         """Let everybody go on who waits."""
         if self._done is not None:
@@ -51,13 +72,13 @@ class Flight:
         elif self._landed is not None and not self._landed.done():
             self._landed.set_result(None)
 
-    def wait(self, patience: float) -> None:
-        """Wait in this thread until the load is over."""
+    def wait(self, patience: float | None) -> None:
+        """Wait in this thread until the load is over, for so many seconds at most."""
         if self._done is not None:
             self._done.wait(patience)
 
-    async def wait_async(self, patience: float) -> None:
-        """Wait in this task until the load is over."""
+    async def wait_async(self, patience: float | None) -> None:
+        """Wait in this task until the load is over, for so many seconds at most."""
         if self._landed is not None:
             await asyncio.wait([self._landed], timeout=patience)
 
@@ -117,6 +138,84 @@ class Staleness:
     def longest(self) -> float:
         """How long an entry is kept beyond its time to live, in seconds."""
         return max(self.while_revalidate, self.if_error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a caller waits for a load, which then goes on without it and is stored.
+
+    Attributes:
+        soft: after so many seconds an old result is served, if there is one that may be served where a load fails.
+        hard: after so many seconds :class:`~rowstamp.LoadTimeout` is raised.
+    """
+
+    soft: float | None = None
+    hard: float | None = None
+
+    @classmethod
+    def of(cls, soft: float | None, hard: float | None, stale: Staleness) -> Timeouts:
+        """Return timeouts as an option gives them.
+
+        Raises:
+            ConfigurationError: they are no times, or a soft one has nothing to serve.
+        """
+        if soft is None and hard is None:
+            return NO_TIMEOUTS
+        found = cls(
+            soft=None if soft is None else check_ttl(soft, "soft_timeout"),
+            hard=None if hard is None else check_ttl(hard, "timeout"),
+        )
+        if found.soft is not None and not stale.if_error:
+            msg = f"soft_timeout={soft!r} serves an old result instead of waiting: say how old with stale_if_error=60"
+            raise ConfigurationError(msg)
+        if found.soft is not None and found.hard is not None and found.soft >= found.hard:
+            msg = f"soft_timeout={soft!r} is not before timeout={hard!r}: what is served first has to come first"
+            raise ConfigurationError(msg)
+        return found
+
+
+NO_TIMEOUTS: Final = Timeouts()
+"""A caller waits until its load is over."""
+
+
+# -------------------------------------------------------------------------------------------- before the end
+
+_LONGEST_LOT: Final = 53 * math.log(2)
+"""The longest lot there is: that of the smallest positive number that ``random.random()`` returns."""
+
+
+def check_early(early: object) -> float:
+    """Return the factor of an early refresh.
+
+    Raises:
+        ConfigurationError: it is not a finite number of 0 or more.
+    """
+    if isinstance(early, bool) or not isinstance(early, int | float) or not (math.isfinite(early) and early >= 0):
+        msg = f"early={early!r} is no factor: give 1 to load a result anew about its load time before it ends, 0 for never"
+        raise ConfigurationError(msg)
+    return float(early)
+
+
+def is_early(stored: StoredEntry, early: float, now: float, random: Callable[[], float]) -> bool:
+    """Return whether it is this caller's lot to load a result anew before its time to live is over.
+
+    The nearer the end, and the longer the load, the likelier: of many callers one loads shortly before the end, and the others are
+    served what is there. (XFetch: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015. The
+    exponential distribution is what makes it optimal; no state is shared, and a load that fails is made up for by the next
+    caller's lot.)
+
+    Args:
+        stored: the entry, with its end and the load time that was measured.
+        early: the factor; with 1 a result is loaded anew about its load time before it ends.
+        now: seconds since 1970.
+        random: returns a number from 0 to just below 1.
+    """
+    return stored.load_time > 0 and now - stored.load_time * early * math.log(1.0 - random()) >= stored.ends_at
+
+
+def earliest(stored: StoredEntry, early: float) -> float:
+    """Return when a result can first be loaded anew: before that a hit need not draw a lot. Seconds since 1970."""
+    return stored.ends_at - stored.load_time * early * _LONGEST_LOT
 
 
 def jittered(ttl: float, share: float) -> float:

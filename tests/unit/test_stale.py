@@ -58,7 +58,7 @@ def source() -> Source:
 def filled(cache: Cache) -> int:
     """How many results have been stored, once whatever is under way has ended."""
     for thread in threading.enumerate():
-        if "_quietly" in thread.name:
+        if thread.name == "rowstamp-load":
             thread.join()
     return cache.stats().fills
 
@@ -246,3 +246,13 @@ def test_a_time_that_is_none_is_refused(cache: Cache, option: str, seconds: Any)
         cache.query(**{option: seconds})
     with pytest.raises(ConfigurationError, match=f"{option}="):
         cache.get_or_load("key", lambda: 1, **{option: seconds})
+
+
+def test_what_is_kept_for_those_who_may_be_served_it_old_is_over_for_all_others(
+    cache: Cache, clock: FakeClock, source: Source
+) -> None:
+    cache.get_or_load("key", source, stale_if_error=1000)
+    clock.advance(101)
+    assert cache.get("key") is None
+    assert not cache.touch("key", 50)
+    assert cache.get_or_load("key", source) == 2

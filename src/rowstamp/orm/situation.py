@@ -118,6 +118,11 @@ class Situation:
         """Whether the call is given nothing that leads to a database, so that it can be made again without the caller."""
         return not (self.given or self._connections or self._engines or self._unusable)
 
+    @property
+    def is_one_session(self) -> bool:
+        """Whether the call is given a session and nothing else that leads to a database."""
+        return len(self.given) == 1 and not (self._connections or self._engines or self._unusable)
+
     def unflushed(self) -> Iterator[Any]:
         """Yield the sessions, as they were given, whose pending changes a query would flush."""
         for given, session in zip(self.given, self.sessions, strict=True):

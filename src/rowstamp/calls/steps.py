@@ -1,0 +1,150 @@
+"""The steps that answer a call, and who takes them: this thread, or a task."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rowstamp.calls.call import NOTHING, Call, Detach
+from rowstamp.core import Core
+from rowstamp.drivers import perform, run, run_async
+from rowstamp.protocol import Operation
+from rowstamp.protocol_lease import Pause
+from rowstamp.recording import Recorder, recording
+from rowstamp.stampede import Flight
+
+__all__ = ["Background", "Flush", "Load", "Step", "Steps", "Wait", "drive", "drive_async", "running_loop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Run the function. Reply: its result."""
+
+    recorder: Recorder | None
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Flush a session, as it was given. No reply."""
+
+    session: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for a load that is under way, for so many seconds at most. No reply."""
+
+    flight: Flight
+    patience: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """Take other steps in the background, which go on when the caller has left. No reply.
+
+    Attributes:
+        call: the caller's call.
+        detach: opens what these steps need; see :class:`~rowstamp.calls.call.Call`.
+        steps: the steps of the call that it gives.
+        ended: told what has come of them: a value, or the error.
+    """
+
+    call: Call
+    detach: Detach
+    steps: Callable[[Call], Steps]
+    ended: Callable[[Any, BaseException | None], None]
+
+
+Step: TypeAlias = Operation | Load | Flush | Wait | Pause | Background
+Steps: TypeAlias = Generator[Step, Any, Any]
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop of this task, or ``None`` in a thread without one."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def drive(core: Core, steps: Steps, load: Callable[[], Any]) -> Any:
+    """Take the steps of a synchronous call."""
+
+    def step(operation: Any) -> Any:
+        match operation:
+            case Load(recorder):
+                with recording(recorder):
+                    return load()
+            case Flush(session):
+                return session.flush()
+            case Wait(flight, patience):
+                return flight.wait(patience)
+            case Pause(seconds):
+                return time.sleep(seconds)
+            case Background():
+                # In the caller's context, as a task would be: what `vary=` looks at there is part of the key.
+                run_there = contextvars.copy_context().run
+                thread = threading.Thread(
+                    target=run_there, args=(_in_background, core, operation), name="rowstamp-load", daemon=True
+                )
+                return thread.start()
+            case _:
+                return perform(core.store, operation, None)
+
+    return run(steps, step)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def _in_background(core: Core, background: Background) -> None:
+    value: Any = NOTHING
+    error: BaseException | None = None
+    try:
+        with background.detach(background.call) as (call, load):
+            value = drive(core, background.steps(call), load)
+    except BaseException as exc:  # noqa: BLE001 - told to whoever waits; a thread has nobody else to tell
+        error = exc
+    background.ended(value, error)
+
+
+async def drive_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any]]) -> Any:
+    """Take the steps of an asynchronous call."""
+
+    async def step(operation: Any) -> Any:
+        match operation:
+            case Load(recorder):
+                with recording(recorder):
+                    return await load()
+            case Flush(session):
+                return await session.flush()
+            case Wait(flight, patience):
+                return await flight.wait_async(patience)
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Background():
+                task = asyncio.ensure_future(_in_background_async(core, operation))
+                core.background.add(task)
+                return task.add_done_callback(core.background.discard)
+            case _:
+                reply = perform(core.store, operation, None)
+                return await reply if hasattr(reply, "__await__") else reply
+
+    return await run_async(steps, step)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+async def _in_background_async(core: Core, background: Background) -> None:
+    value: Any = NOTHING
+    error: BaseException | None = None
+    try:
+        async with background.detach(background.call) as (call, load):
+            value = await drive_async(core, background.steps(call), load)
+    except Exception as exc:  # noqa: BLE001 - told to whoever waits
+        error = exc
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        background.ended(value, error)
