@@ -167,7 +167,7 @@ class _BaseCache(Attaching):
 
     def stats(self) -> Stats:
         """Return what this cache has done since it was made; a frozen snapshot."""
-        return self._core.counters.snapshot()
+        return self._core.stats()
 
     @contextmanager
     def counting(self) -> Generator[Callable[[], Stats]]:

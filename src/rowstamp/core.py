@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from rowstamp._sqlalchemy import await_in_greenlet
@@ -18,7 +18,7 @@ from rowstamp.config import Config
 from rowstamp.drivers import perform, run, run_async
 from rowstamp.entry import EntryForm, StoredEntry, prove
 from rowstamp.errors import ClosedError, CommitRefused, StoreError
-from rowstamp.events import Counters
+from rowstamp.events import Counters, Stats
 from rowstamp.freshness import Freshness
 from rowstamp.journal import Journal
 from rowstamp.keys import stamp_name, stamp_names
@@ -28,7 +28,7 @@ from rowstamp.near import DEFAULT_BYTES, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
 from rowstamp.protocol_calls import capture
 from rowstamp.recording import active, note, refuse
-from rowstamp.store import AsyncStore, Leasing, Store, is_remote
+from rowstamp.store import AsyncStore, Guarded, Leasing, Store, is_remote
 
 __all__ = ["Core", "Policy"]
 
@@ -143,6 +143,14 @@ class Core:
         """Cache the selects of a table without being asked."""
         with self._lock:
             self.policies = {**self.policies, table: policy}
+
+    def stats(self) -> Stats:
+        """Return what has been counted, and what the store's circuit breakers say."""
+        counted = self.counters.snapshot()
+        if not isinstance(self.store, Guarded):
+            return counted
+        openings, are_open = self.store.outages()
+        return replace(counted, breaker_openings=openings, breakers_open=are_open)
 
     # ---------------------------------------------------------------------------------------------------- flows
 

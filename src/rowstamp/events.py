@@ -31,6 +31,9 @@ class Stats:
         store_errors: operations the store could not do.
         corrupt: entries whose bytes were damaged, foreign or of an old format; each also counts as a miss.
         late_commits: commits that outlived their holds and were invalidated a second time.
+        breaker_openings: how often a server of the store was found not to answer, and was left alone from then on; counted by the
+            store, so none in parts of the numbers, such as those of one function.
+        breakers_open: how many servers of the store are being left alone at this moment, 0 while all is well.
         load_time_saved: seconds the loads of the hits took when they were filled.
     """
 
@@ -47,6 +50,8 @@ class Stats:
     store_errors: int = 0
     corrupt: int = 0
     late_commits: int = 0
+    breaker_openings: int = 0
+    breakers_open: int = 0
     load_time_saved: float = 0.0
 
     @property

@@ -20,11 +20,11 @@ The executable form of this text is :class:`rowstamp.testing.StoreSuite`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rowstamp.model import StampState, StoreSnapshot
 
-__all__ = ["AsyncStore", "Leasing", "Store", "is_remote"]
+__all__ = ["AsyncStore", "Guarded", "Leasing", "Outages", "Store", "is_remote"]
 
 
 def is_remote(store: object) -> bool:
@@ -104,6 +104,27 @@ class Leasing(Protocol):
 
     def unlease(self, entry: bytes, holder: bytes) -> Any:
         """End the lease of an entry, if ``holder`` has it."""
+        ...
+
+
+class Outages(NamedTuple):
+    """What the circuit breakers of a store say of its servers.
+
+    Attributes:
+        openings: how often one of them was found not to answer, and was left alone from then on.
+        open: how many are being left alone now.
+    """
+
+    openings: int
+    open: int
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """What a store has besides whose servers may fail: a circuit breaker for each."""
+
+    def outages(self) -> Outages:
+        """Return what the breakers say, without asking a server."""
         ...
 
 

@@ -86,7 +86,14 @@ def test_while_the_breaker_is_open_reads_do_not_wait(
         while waited["rowstamp-redis-probe"] < 2:
             assert time.monotonic() < end, "nobody has tried the server again"
             open_shop.read()
+        assert _outages(open_shop) == (1, 1)
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert waited[threading.current_thread().name] == FAILURES
     open_shop.recover()
+    assert _outages(open_shop) == (1, 0)
+
+
+def _outages(shop: Shop) -> tuple[int, int]:
+    stats = shop.cache.stats()
+    return stats.breaker_openings, stats.breakers_open

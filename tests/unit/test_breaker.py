@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rowstamp.stores.breaker import FAILURES, PAUSE_SECONDS, Breaker, Gate
+from rowstamp.stores.breaker import FAILURES, PAUSE_SECONDS, Breaker, Breakers, Gate
 from rowstamp.testing import FakeClock
 
 pytestmark = pytest.mark.once
@@ -16,8 +16,13 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def breaker(clock: FakeClock) -> Breaker:
-    return Breaker(clock)
+def breakers() -> Breakers:
+    return Breakers()
+
+
+@pytest.fixture
+def breaker(clock: FakeClock, breakers: Breakers) -> Breaker:
+    return Breaker(clock, breakers)
 
 
 def fail(breaker: Breaker, times: int = FAILURES) -> None:
@@ -33,12 +38,12 @@ def test_it_opens_after_a_few_failures_in_a_row(breaker: Breaker) -> None:
     assert breaker.is_open
 
 
-def test_a_success_in_between_begins_the_count_again(breaker: Breaker) -> None:
+def test_a_success_in_between_begins_the_count_again(breaker: Breaker, breakers: Breakers) -> None:
     for _ in range(10):
         fail(breaker, FAILURES - 1)
         breaker.succeeded()
     assert breaker.ask() is Gate.ADMIT
-    assert breaker.opened == 0
+    assert breakers.outages == (0, 0)
 
 
 def test_one_at_a_time_is_asked_to_try_again(breaker: Breaker, clock: FakeClock) -> None:
@@ -47,7 +52,7 @@ def test_one_at_a_time_is_asked_to_try_again(breaker: Breaker, clock: FakeClock)
     assert [breaker.ask() for _ in range(3)] == [Gate.PROBE, Gate.REFUSE, Gate.REFUSE]
 
 
-def test_a_probe_that_fails_begins_another_pause(breaker: Breaker, clock: FakeClock) -> None:
+def test_a_probe_that_fails_begins_another_pause(breaker: Breaker, breakers: Breakers, clock: FakeClock) -> None:
     fail(breaker)
     clock.advance(PAUSE_SECONDS)
     assert breaker.ask() is Gate.PROBE
@@ -57,7 +62,7 @@ def test_a_probe_that_fails_begins_another_pause(breaker: Breaker, clock: FakeCl
     assert breaker.ask() is Gate.REFUSE
     clock.advance(PAUSE_SECONDS / 2)
     assert breaker.ask() is Gate.PROBE
-    assert breaker.opened == 1
+    assert breakers.outages == (1, 1)
 
 
 def test_a_probe_that_never_reports_is_followed_by_another(breaker: Breaker, clock: FakeClock) -> None:
@@ -67,11 +72,24 @@ def test_a_probe_that_never_reports_is_followed_by_another(breaker: Breaker, clo
         assert breaker.ask() is Gate.PROBE
 
 
-def test_a_probe_that_succeeds_closes_it(breaker: Breaker, clock: FakeClock) -> None:
+def test_a_probe_that_succeeds_closes_it(breaker: Breaker, breakers: Breakers, clock: FakeClock) -> None:
     fail(breaker)
     clock.advance(PAUSE_SECONDS)
     breaker.ask()
     breaker.succeeded()
     assert breaker.ask() is Gate.ADMIT
+    assert breakers.outages == (1, 0)
     fail(breaker)
-    assert breaker.opened == 2
+    assert breakers.outages == (2, 1)
+
+
+def test_a_store_counts_those_of_all_its_servers(breakers: Breakers) -> None:
+    """And still those of a server that is forgotten, but no longer as being open."""
+    one, other = Breaker(among=breakers), Breaker(among=breakers)
+    fail(one)
+    fail(other)
+    assert breakers.outages == (2, 2)
+    other.succeeded()
+    assert breakers.outages == (2, 1)
+    del one
+    assert breakers.outages == (2, 0)

@@ -7,8 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakSet
 
-__all__ = ["FAILURES", "PAUSE_SECONDS", "Breaker", "Gate"]
+from rowstamp.store import Outages
+
+__all__ = ["FAILURES", "PAUSE_SECONDS", "Breaker", "Breakers", "Gate"]
 
 FAILURES: Final = 3
 """After so many failures in a row the breaker opens."""
@@ -33,24 +36,21 @@ class Breaker:
 
     Args:
         clock: seconds from any fixed moment, never going back.
+        among: the breakers of the same store.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, among: Breakers | None = None) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
-        self._opened = 0
         self._retry_at: float | None = None
+        self._among = among or Breakers()
+        self._among.add(self)
 
     @property
     def is_open(self) -> bool:
         """Whether the server is being left alone."""
         return self._retry_at is not None
-
-    @property
-    def opened(self) -> int:
-        """How often the breaker has opened."""
-        return self._opened
 
     def ask(self) -> Gate:
         """Return what may be done now."""
@@ -80,5 +80,30 @@ class Breaker:
             self._failures += 1
             if self._failures >= FAILURES:
                 if self._retry_at is None:
-                    self._opened += 1
+                    self._among.opened()
                 self._retry_at = self._clock() + PAUSE_SECONDS
+
+
+class Breakers:
+    """The breakers of one store, which has one for each of its servers. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: WeakSet[Breaker] = WeakSet()
+        self._openings = 0
+
+    def add(self, breaker: Breaker) -> None:
+        """Take note of a breaker; that of a server that is forgotten goes with it."""
+        with self._lock:
+            self._all.add(breaker)
+
+    def opened(self) -> None:
+        """Take note that one of them has opened."""
+        with self._lock:
+            self._openings += 1
+
+    @property
+    def outages(self) -> Outages:
+        """How often they have opened, and how many of them are open."""
+        with self._lock:
+            return Outages(self._openings, sum(breaker.is_open for breaker in self._all))

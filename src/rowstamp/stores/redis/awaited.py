@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 from rowstamp.errors import StoreError
 from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.store import Outages
 from rowstamp.stores.redis import commands as ops
 from rowstamp.stores.redis import leases
 from rowstamp.stores.redis.address import Address
@@ -156,6 +157,10 @@ class AsyncRedisStore:
                 await lane.drop(node)
         await asyncio.to_thread(self._feeds.join, _PATIENCE_SECONDS)
 
+    def outages(self) -> Outages:
+        """See :meth:`rowstamp.store.Guarded.outages`."""
+        return self._plan.breakers.outages
+
     def follow(self) -> Mirror:
         """See :meth:`rowstamp.mirror.Following.follow`. It is fed from when it is first asked for."""
         return self._feeds.follow()
@@ -251,7 +256,7 @@ class AsyncRedisStore:
         return answer
 
     def _health_of(self, node: Node) -> Health:
-        return self._healths.get(node) or self._healths.setdefault(node, Health())
+        return self._healths.get(node) or self._healths.setdefault(node, Health(self._plan.breakers))
 
     async def _forget(self, lane: _Lane) -> None:
         """Close the lines to nodes that have nothing any more."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Self
 from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.mirror import Mirror
 from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.store import Outages
 from rowstamp.stores.redis import commands as ops
 from rowstamp.stores.redis import leases, tls
 from rowstamp.stores.redis.address import Address
@@ -137,6 +138,10 @@ class RedisStore:
                     raise AssertionError(f"an idle connection of {self!r} has an answer that nobody has read")
         finally:
             lines.idle.extend(looked_at)
+
+    def outages(self) -> Outages:
+        """See :meth:`rowstamp.store.Guarded.outages`."""
+        return self._plan.breakers.outages
 
     def follow(self) -> Mirror:
         """See :meth:`rowstamp.mirror.Following.follow`. It is fed from when it is first asked for."""

@@ -31,7 +31,7 @@ class Lines:
         self._node = node
         self._pid = os.getpid()
         self.idle: deque[Line] = deque()
-        self.health = Health()
+        self.health = Health(plan.breakers)
         self.closed = False
 
     def run(self, errand: Errand, deadline: Deadline) -> Answer | Exception:

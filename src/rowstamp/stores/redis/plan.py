@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from rowstamp.mirror import Fetched, Mirror
 from rowstamp.model import StoreSnapshot
+from rowstamp.stores.breaker import Breakers
 from rowstamp.stores.redis.address import Address
 from rowstamp.stores.redis.cluster import ClusterAddress, route_to
 from rowstamp.stores.redis.commands import Call, Epoch, Keys, Read, Write
@@ -35,6 +36,7 @@ class Plan:
         clock: seconds from any fixed moment, never going back.
         timeout: how long one round trip may take, in seconds.
         connect_timeout: how long making a connection may take, in seconds.
+        breakers: those of all servers met.
     """
 
     def __init__(self, address: Address | SentinelAddress | ClusterAddress, hold_ttl: float) -> None:
@@ -44,6 +46,7 @@ class Plan:
         self.connect_timeout = address.connect_timeout_ms / 1000
         self.keys = Keys.of(address.prefix)
         self.epoch = Epoch()
+        self.breakers = Breakers()
         self.route = route_to(address)
         self._identities = Identities(hold_ttl, self._now)
         self._latest: dict[Node, bytes] = {}

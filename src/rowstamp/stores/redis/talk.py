@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import ResponseError
 
 from rowstamp.errors import StoreError
-from rowstamp.stores.breaker import Breaker, Gate
+from rowstamp.stores.breaker import Breaker, Breakers, Gate
 from rowstamp.stores.redis.address import AsyncConnection, Connection
 from rowstamp.stores.redis.deadline import Deadline, left
 from rowstamp.stores.redis.errors import FOREIGN, is_outage, is_permanent, log_permanent, store_error
@@ -82,10 +82,14 @@ _RESTING: Final = "the server does not answer and is left alone for a moment"
 
 
 class Health:
-    """Whether one server may be used, as operations find out; see :class:`~rowstamp.stores.breaker.Breaker`."""
+    """Whether one server may be used, as operations find out; see :class:`~rowstamp.stores.breaker.Breaker`.
 
-    def __init__(self) -> None:
-        self.breaker = Breaker()
+    Args:
+        among: the breakers of the same store.
+    """
+
+    def __init__(self, among: Breakers) -> None:
+        self.breaker = Breaker(among=among)
 
     def admit(self, probe: Callable[[], None]) -> StoreError | None:
         """Let an operation pass, or say why not; ``probe`` is started if it is time to try the server again."""
