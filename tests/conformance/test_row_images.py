@@ -159,12 +159,41 @@ def test_a_write_that_commits_by_itself_is_not_preceded_by_an_image(env: Env) ->
     assert not env.served(GAMES)
 
 
-def test_rows_that_are_not_there_are_not_known(env: Env) -> None:
-    """Another transaction might make them between the image and the write."""
-    env.warm(GAMES)
-    with env.transaction() as session:
+def test_a_row_that_is_not_there_is_in_no_list(env: Env) -> None:
+    """If the write counts one row, it has not met another that came in between."""
+    with only(env, BOOKS), env.transaction() as session:
         session.execute(update(P).where(P.id.in_([1, 99])).values(stock=9))
-    assert not env.served(GAMES)
+    with only(env), env.transaction() as session:
+        session.execute(update(P).where(P.id == 99).values(stock=9))
+
+
+def test_rows_by_another_key(env: Env) -> None:
+    """`WHERE category_id = 1` says nothing of the primary key, and further conditions choose among the rows."""
+    rows = tuple(select(P).where(P.id == number) for number in (1, 2, 3))
+    with only(env, rows[0], BOOKS, among=(*rows, *LISTS)), env.transaction() as session:
+        session.execute(update(P).where(P.category_id == 1, P.stock > 0).values(stock=9))
+    with only(env, rows[0], rows[1], BOOKS, NOVELS, among=(*rows, *LISTS)), env.transaction() as session:
+        session.execute(update(P).where(P.category_id == 1).values(category_id=3))
+
+
+def test_a_row_that_comes_in_between_makes_the_write_wide(server_env: Env) -> None:
+    """It is committed after the image was asked for: then the write counts one row more than the image shows."""
+    env = server_env
+    games = select(P).where(P.id == 3)
+    env.warm(games)
+
+    def interfere(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FOR NO KEY UPDATE" in statement or statement.endswith("FOR UPDATE"):
+            with env.behind() as other:
+                other.execute(text("UPDATE products SET category_id = 1 WHERE id = 3"))
+
+    with env.session() as session:
+        session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+        event.listen(env.engine, "after_cursor_execute", interfere)
+        session.execute(update(P).where(P.category_id == 1).values(stock=9))
+        event.remove(env.engine, "after_cursor_execute", interfere)
+        session.commit()
+    assert not env.served(games)
 
 
 @pytest.mark.parametrize("number", [100, 101])

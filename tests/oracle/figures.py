@@ -45,6 +45,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
     needless = sum(total.needless.values())
     write(f"made unusable although the result stayed the same: {needless:,}; "
-          f"of {total.pinned:,} reads that name keys and that no write concerned: {total.lost:,}")  # fmt: skip
+          f"of {total.pinned:,} reads that name keys and that no write concerned: {sum(total.lost.values()):,}")  # fmt: skip
     for cause, times in total.needless.most_common(8):
         write(f"  {times:6,} × {cause}")

@@ -1,39 +1,44 @@
 """What a read needs and what a write touches, said apart from the cache, to judge which entries were lost without need.
 
-The rows that a write touched are named by primary key; what their other keys were is looked up in the tables themselves, as they
-were before the commit and after it.
+Nobody has to foresee what a write touches. The tables are read before it and after it, in its own session: the rows that differ
+are the ones it changed, by whatever way, cascades of the database included. What the write names is added, be there such a row or not.
+
+A write whose rows *cannot* be known is one that says so: it returns `None`. Those are: SQL text; a table that the statement describes without
+its keys; rows made of a SELECT or chosen by another table; and conditions that name no key.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Table, select
 
-__all__ = ["Content", "Need", "Touch", "Touched", "concerned", "content_of", "is_known"]
+__all__ = ["Content", "Need", "Touch", "Touched", "all_touched", "concerned", "content_of"]
 
 Key: TypeAlias = tuple[Any, ...]
+Image: TypeAlias = Mapping[str, Any]
+"""The values of columns of a row; of all of them, or of those that a write names."""
 
 
-class Touch(NamedTuple):
+@dataclass(frozen=True)
+class Touch:
     """A row that a write touched.
 
     Attributes:
         table: the table's name.
-        key: the row's primary key.
-        columns: the columns that an UPDATE sets; `None` if the row came or went.
+        image: the row as it was before or after, or what the write says of it.
+        columns: the columns that it changes; `None` if the row came or went.
     """
 
     table: str
-    key: Key
+    image: Image
     columns: frozenset[str] | None = None
 
 
-Touched: TypeAlias = "frozenset[Touch] | None"
-"""The rows a write touched; `None` if there may be others."""
+Touched: TypeAlias = "tuple[Touch, ...] | None"
+"""The rows that a write names; `None` if what it touches cannot be known."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,13 @@ class Need:
     columns: frozenset[str] | None = None
 
 
-Content: TypeAlias = Mapping[str, Mapping[Key, Mapping[str, Any]]]
+Content: TypeAlias = Mapping[str, Mapping[Key, Image]]
 """The rows of each table by primary key."""
 
 
 def content_of(tables: Iterable[Table], connection: Connection) -> Content:
     """Read whole tables."""
-    found: dict[str, dict[Key, Mapping[str, Any]]] = {}
+    found: dict[str, dict[Key, Image]] = {}
     for table in tables:
         keys = [column.name for column in table.primary_key.columns]
         rows = connection.execute(select(table), execution_options={"rowstamp": False}).mappings().all()
@@ -67,27 +72,38 @@ def content_of(tables: Iterable[Table], connection: Connection) -> Content:
     return found
 
 
-def is_known(writes: Iterable[Touched]) -> bool:
-    """Whether these writes of one transaction say all about what they touched.
+def all_touched(named: Iterable[Touch], before: Content, after: Content) -> tuple[Touch, ...]:
+    """Add to what a write names the rows that it named so, as they were and are, and those that changed with it."""
+    found = [*named]
+    for touch in named:
+        for key, row in before[touch.table].items():
+            if touch.image.items() <= row.items():
+                images = (row, after[touch.table].get(key))
+                found += [Touch(touch.table, image, touch.columns) for image in images if image is not None]
+    return (*found, *_changed(before, after))
 
-    A row that was touched twice may have had a value in between that neither state of the tables shows.
-    """
-    known = list(writes)
-    times = Counter((touch.table, touch.key) for each in known if each is not None for touch in each)
-    return None not in known and all(number == 1 for number in times.values())
+
+def _changed(before: Content, after: Content) -> Iterator[Touch]:
+    for table in before:
+        for key in before[table].keys() | after[table].keys():
+            old, new = before[table].get(key), after[table].get(key)
+            if old is None or new is None:
+                yield Touch(table, old or new or {})
+            elif old != new:
+                columns = frozenset(name for name in old if old[name] != new[name])
+                yield Touch(table, old, columns)
+                yield Touch(table, new, columns)
 
 
-def concerned(needs: Iterable[Need], touched: Iterable[Touch], before: Content, after: Content) -> bool:
+def concerned(needs: Iterable[Need], touched: Iterable[Touch]) -> bool:
     """Whether a read that needs these rows may be changed by writes that touched those."""
-    return any(_meets(need, touch, before, after) for touch in touched for need in needs if need.table == touch.table)
+    return any(_meets(need, touch) for touch in touched for need in needs if need.table == touch.table)
 
 
-def _meets(need: Need, touch: Touch, before: Content, after: Content) -> bool:
-    images = [row for content in (before, after) if (row := content[touch.table].get(touch.key)) is not None]
-    values = {tuple(row[name] for name in need.key) for row in images}
-    if len(need.key) == len(touch.key):
-        values.add(touch.key)  # what the write named, even if there is no such row
-    if values.isdisjoint(need.values):
+def _meets(need: Need, touch: Touch) -> bool:
+    if any(name not in touch.image for name in need.key):
+        return False  # what is named so may be no row; if it is one, its images are there, too
+    if tuple(touch.image[name] for name in need.key) not in need.values:
         return False
     if touch.columns is None or need.columns is None or not touch.columns.isdisjoint(need.key):
         return True

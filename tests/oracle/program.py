@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rowstamp import Cache
-from tests.oracle.precision import Content, Touched, concerned, content_of, is_known
+from tests.oracle.precision import Touched, all_touched, concerned, content_of
 from tests.oracle.read import Read
 from tests.oracle.reads import Reads
 from tests.oracle.schema import Schema, build, make_schema
@@ -58,7 +58,7 @@ class Figures:
     writes: Counter[str] = field(default_factory=Counter[str])
     refused: Counter[str] = field(default_factory=Counter[str])
     pinned: int = 0
-    lost: int = 0
+    lost: Counter[str] = field(default_factory=Counter[str])
     needless: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, other: dict[str, Any]) -> None:
@@ -112,8 +112,6 @@ class Program:
         self.log: list[str] = []
         self.committed: list[tuple[str, Touched]] = []
         self.known: dict[int, Any] = {}
-        self.before: Content = {}
-        self.after: Content = {}
 
     # --------------------------------------------------------------------------------------------------- running
 
@@ -189,8 +187,7 @@ class Program:
                 # Without a transaction around it the release commits, and is guarded as if it did.
                 self.committed = list(slot.done)
         elif action == "undo" and nested is not None:
-            nested.rollback()
-            slot.done.append(("undo", None))  # what was undone is touched all the same
+            nested.rollback()  # what was undone is touched all the same
         elif action == "rollback":
             session.rollback()
         if action in {"commit", "alone"}:
@@ -201,9 +198,12 @@ class Program:
         name, perform = draw.draw(rng.choice(self.only) if self.only else None)
         self.log[-1] += f": {name}"
         slot.done.append((name, None))  # until it is known better
-        touched = perform(slot.session)
+        before = content_of(self.schema.tables, slot.session.connection())
+        named = perform(slot.session)
         slot.session.flush()
-        slot.done[-1] = name, touched
+        if named is not None:
+            after = content_of(self.schema.tables, slot.session.connection())
+            slot.done[-1] = name, all_touched(named, before, after)
         self.figures.writes[name] += 1
         self.check_own(slot.session, rng)
 
@@ -222,9 +222,6 @@ class Program:
 
     def check(self) -> None:
         """Everybody else sees what is committed, and is served what no committed write concerned."""
-        if self.committed or not self.after:
-            with self.engine.connect() as connection:
-                self.before, self.after = self.after, content_of(self.schema.tables, connection)
         for number, read in enumerate(self.pool):
             before = self.cache.stats()
             with Session(self.engine) as session:
@@ -253,21 +250,19 @@ class Program:
 
     def judge(self, read: Read, *, served: bool, same: bool) -> None:
         """Count an entry that was made unusable although its result did not change."""
+        cause = "+".join(sorted({name for name, _ in self.committed}))
         touched = [rows for _, rows in self.committed]
-        if read.needs is not None and is_known(touched):
-            rows = [row for each in touched if each is not None for row in each]
-            if not concerned(read.needs, rows, self.before, self.after):
-                self.figures.pinned += 1
-                self.figures.lost += not served
-                if not served and STRICT:
-                    raise DifferenceError(
-                        f"{read.name} needs {read.needs} and was not served after {self.committed}\n{self.story()}"
-                    )
+        known = [row for rows in touched if rows is not None for row in rows]
+        if read.needs is not None and None not in touched and not concerned(read.needs, known):
+            self.figures.pinned += 1
+            self.figures.lost[f"{read.name} after {cause}"] += not served
+            if not served and STRICT:
+                raise DifferenceError(
+                    f"{read.name} needs {read.needs} and was not served after {known}\n{self.story()}"
+                )
         if not served and same:
-            cause = "+".join(sorted({name for name, _ in self.committed})) or "nothing"
-            self.figures.needless[
-                cause if len(self.committed) == 1 else "several writes" if self.committed else "nothing"
-            ] += 1
+            several = "several writes" if len(self.committed) > 1 else "nothing"
+            self.figures.needless[cause if len(self.committed) == 1 else several] += 1
 
     def story(self) -> str:
         return "\n".join([f"schema: {self.schema.shown}", *self.log])

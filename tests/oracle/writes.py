@@ -1,10 +1,10 @@
-"""Random writes of every kind. Each says which rows it touches, if that follows from what it was given."""
+"""Random writes of every kind. Each says which rows it names; what it changes shows in the tables. `None`: that cannot be known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Table, bindparam, column, delete, insert, select, table, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,6 +14,9 @@ from tests.oracle.precision import Touch, Touched
 from tests.oracle.schema import DOMAIN, Schema
 
 Write: TypeAlias = Callable[[Session], Touched]
+
+NOTHING_NAMED: Final[Touched] = ()
+"""What an ORM names are rows that it has found."""
 
 
 class Writes:
@@ -80,9 +83,14 @@ class Writes:
         return values | self.data(target)
 
     def touched(self, target: Table, *keys: tuple[Any, ...], columns: Iterable[str] | None = None) -> Touched:
-        """Name the rows that an UPDATE of some columns touches, or that came or went."""
+        """Name rows by primary key, of which an UPDATE sets some columns, or which come or go."""
+        names = [column.name for column in target.primary_key.columns]
+        return self.named(target, *[dict(zip(names, key, strict=True)) for key in keys], columns=columns)
+
+    def named(self, target: Table, *images: dict[str, Any], columns: Iterable[str] | None = None) -> Touched:
+        """Name rows by what is known of them."""
         changed = None if columns is None else self.changed(target, columns)
-        return frozenset(Touch(target.name, key, changed) for key in keys)
+        return tuple(Touch(target.name, image, changed) for image in images)
 
     def changed(self, target: Table, columns: Iterable[str]) -> frozenset[str]:
         """Add the columns that change along with others."""
@@ -99,7 +107,7 @@ class Writes:
         target = self.rng.choice([self.s.a, self.s.b, self.s.c])
         found = self.one(session, self.s.class_of(target))
         if found is None:
-            return frozenset()
+            return NOTHING_NAMED
         changes = self.data(target)
         for name, value in changes.items():
             setattr(found, name, value)
@@ -110,39 +118,39 @@ class Writes:
     def write_add(self, session: Session) -> Touched:
         target = self.rng.choice([self.s.a, self.s.b, self.s.c, self.s.p])
         values = self.new_values(target)
-        kind = values.pop("kind", None)
+        values.pop("kind", None)
         made = self.s.class_of(target)()
         for name, value in values.items():
             setattr(made, name, value)
         session.add(made)
         session.flush()
         key = tuple(values[column.name] for column in target.primary_key.columns)
-        return self.touched(target, key) if kind is None else None
+        return self.touched(target, key)
 
     def write_add_without_key(self, session: Session) -> Touched:
         made = self.s.B()
         made.code, made.a = self.word(), self.one(session, self.s.A)
         session.add(made)
         session.flush()
-        return None
+        return NOTHING_NAMED
 
     def write_delete(self, session: Session) -> Touched:
         found = self.one(session, self.rng.choice([self.s.A, self.s.B, self.s.C, self.s.P, self.s.E]))
         if found is not None:
             session.delete(found)
-        return None
+        return NOTHING_NAMED
 
     def write_reference(self, session: Session) -> Touched:
         b = self.one(session, self.s.B)
         if b is not None:
             b.a = self.rng.choice([None, self.one(session, self.s.A)])
             b.parent = self.rng.choice([None, self.one(session, self.s.B)])
-        return None
+        return NOTHING_NAMED
 
     def write_collection(self, session: Session) -> Touched:
         a, b = self.one(session, self.s.A), self.one(session, self.s.B)
         if a is None or b is None:
-            return None
+            return NOTHING_NAMED
         name = self.rng.choice(["bs", "linked"])
         collection = getattr(a, name)
         if b in collection:
@@ -151,7 +159,7 @@ class Writes:
             setattr(a, name, [b])
         else:
             collection.append(b)
-        return None
+        return NOTHING_NAMED
 
     def write_single_table(self, session: Session) -> Touched:
         found = self.one(session, self.s.F)
@@ -159,7 +167,7 @@ class Writes:
             made = self.s.F()
             made.id, made.name = self.number(), self.word()
             session.add(made)
-            return None
+            return self.touched(self.s.p, (made.id,))
         found.name = self.word()
         session.flush()
         return self.touched(self.s.p, (found.id,), columns=["name"])
@@ -169,17 +177,17 @@ class Writes:
             made = self.s.E()
             made.id, made.name, made.desk = self.number(), self.word(), self.word()
             session.add(made)
-            return None
+            return NOTHING_NAMED
         found = self.one(session, self.s.E)
         if found is not None:
             setattr(found, self.rng.choice(["name", "desk"]), self.word())
-        return None
+        return NOTHING_NAMED
 
     def write_key_of_entity(self, session: Session) -> Touched:
         found = self.one(session, self.rng.choice([self.s.B, self.s.C]))
         if found is not None:
             setattr(found, "id" if isinstance(found, self.s.B) else "x", self.number())
-        return None
+        return NOTHING_NAMED
 
     # ----------------------------------------------------------------------------------------- statements
 
@@ -193,7 +201,7 @@ class Writes:
     def write_update_entity_row(self, session: Session) -> Touched:
         target, key, condition = self.row()
         if target is self.s.p:
-            return frozenset()
+            return NOTHING_NAMED
         changes = self.data(target)
         session.execute(update(self.s.class_of(target)).where(*condition).values(**changes))
         return self.touched(target, key, columns=changes)
@@ -226,12 +234,12 @@ class Writes:
         return None
 
     def write_change_key(self, session: Session) -> Touched:
-        a, b = self.s.a, self.s.b
+        a, b, old, new, key = self.s.a, self.s.b, self.number(), self.number(), self.maybe_a()
         if self.rng.random() < 0.5:
-            session.execute(update(a).where(a.c.id == self.a_key()).values(id=self.a_key()))
-        else:
-            session.execute(update(b).where(b.c.id == self.number()).values(id=self.number(), a_id=self.maybe_a()))
-        return None
+            session.execute(update(a).where(a.c.id == self.s.a_key(old)).values(id=self.s.a_key(new)))
+            return self.touched(a, (self.s.a_key(old),), (self.s.a_key(new),))
+        session.execute(update(b).where(b.c.id == old).values(id=new, a_id=key))
+        return self.named(b, {"id": old}, {"id": new, "a_id": key})
 
     def write_insert_row(self, session: Session) -> Touched:
         target = self.rng.choice([self.s.a, self.s.b, self.s.c, self.s.p])
@@ -244,11 +252,11 @@ class Writes:
         target = self.rng.choice([self.s.a, self.s.b])
         values = [self.new_values(target) for _ in range(2)]
         session.execute(insert(self.rng.choice([target, self.s.class_of(target)])), values)
-        return None
+        return NOTHING_NAMED
 
     def write_insert_several_values(self, session: Session) -> Touched:
         session.execute(insert(self.s.a).values([self.new_values(self.s.a) for _ in range(2)]))
-        return None
+        return NOTHING_NAMED
 
     def write_insert_from_select(self, session: Session) -> Touched:
         b, p = self.s.b, self.s.p
@@ -262,26 +270,25 @@ class Writes:
         statement = make(self.s.b).values(**values)
         on = [self.rng.choice(["id", "code"])]
         if self.rng.random() < 0.3:
-            statement = statement.on_conflict_do_nothing(index_elements=on)
-        else:
-            statement = statement.on_conflict_do_update(
-                index_elements=on, set_={"n": self.number(), "a_id": self.maybe_a()}
-            )
-        session.execute(statement)
-        return None
+            session.execute(statement.on_conflict_do_nothing(index_elements=on))
+            return self.named(self.s.b, values)
+        sets = self.rng.choice([{"n": self.number()}, {"n": self.number(), "a_id": self.maybe_a()}])
+        session.execute(statement.on_conflict_do_update(index_elements=on, set_=sets))
+        # How the row was that SET gave another key, nobody can tell who does not know whether it was there.
+        return self.named(self.s.b, {name: values[name] for name in on}) if "a_id" not in sets else None
 
     def write_link(self, session: Session) -> Touched:
         ab, values = self.s.ab, {"a_id": self.a_key(), "b_id": self.number()}
         if self.rng.random() < 0.5:
             session.execute(insert(ab).values(**values))
-        else:
-            session.execute(delete(ab).where(ab.c.b_id == values["b_id"]))
-        return None
+            return self.named(ab, values)
+        session.execute(delete(ab).where(ab.c.b_id == values["b_id"]))
+        return self.named(ab, {"b_id": values["b_id"]})
 
     def write_delete_row(self, session: Session) -> Touched:
-        target, _, condition = self.row()
+        target, key, condition = self.row()
         session.execute(delete(target).where(*condition))
-        return None
+        return self.touched(target, key)
 
     def write_delete_leaf(self, session: Session) -> Touched:
         c, key = self.s.c, self.s.c_key(self.number(), self.rng.randint(1, 2))
@@ -289,9 +296,20 @@ class Writes:
         return self.touched(c, key)
 
     def write_delete_some(self, session: Session) -> Touched:
-        b = self.s.b
-        session.execute(delete(self.s.B).where(b.c.a_id == self.a_key()))
-        return None
+        b, key = self.s.b, self.a_key()
+        session.execute(delete(self.s.B).where(b.c.a_id == key))
+        return self.named(b, {"a_id": key})
+
+    def write_update_list(self, session: Session) -> Touched:
+        b, key, number = self.s.b, self.a_key(), self.number()
+        what, changes = self.rng.choice([b, self.s.B]), self.data(b)
+        session.execute(update(what).where(b.c.a_id == key, b.c.n < number).values(**changes))
+        return self.named(b, {"a_id": key}, columns=changes)
+
+    def write_update_by_code(self, session: Session) -> Touched:
+        b, code, changes = self.s.b, f"c{self.number()}", self.data(self.s.b)
+        session.connection().execute(update(b).where(b.c.code == code).values(**changes))
+        return self.named(b, {"code": code}, columns=changes)
 
     def write_delete_all(self, session: Session) -> Touched:
         if self.rng.random() < 0.3:

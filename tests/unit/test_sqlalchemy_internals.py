@@ -34,6 +34,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -392,3 +393,17 @@ def test_entities_alone_are_loaded() -> None:
     assert selects.loads_entities_only(select(Thing).compile())
     assert not selects.loads_entities_only(select(Thing, Thing.id).compile())
     assert not selects.loads_entities_only(select(parent).compile())
+
+
+@pytest.mark.parametrize("values", [[], ["x"]], ids=["nothing", "one"])
+def test_a_parameter_of_another_name_is_rendered_as_the_one_it_is_like(values: list[str], engine: Engine) -> None:
+    """Also an empty list, of which the operator says what it means."""
+    conditions: list[Any] = [parent.c.name.in_(["a", "b"]), parent.c.name.not_in(["a", "b"])]
+    with engine.connect() as connection:
+        connection.execute(insert(parent).values(id=1, name="x"))
+        for condition in conditions:
+            copy = selects.renamed(condition.right, "other")
+            assert copy.type is condition.right.type
+            again = type(condition)(condition.left, copy, condition.operator)
+            found = connection.scalars(select(parent.c.id).where(again), {"other": values}).all()
+            assert bool(found) is ((condition.operator is operators.in_op) is bool(values))

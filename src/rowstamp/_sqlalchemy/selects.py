@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from sqlalchemy import bindparam
 from sqlalchemy.orm.context import _MapperEntity
+from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause, Select
 
-__all__ = ["ObservesSelects", "group_by", "loads_entities_only", "source_columns", "takes_some_rows", "where_criteria"]
+__all__ = [
+    "ObservesSelects",
+    "group_by",
+    "loads_entities_only",
+    "renamed",
+    "source_columns",
+    "takes_some_rows",
+    "where_criteria",
+]
 
 
 def where_criteria(select: Select[Any]) -> Sequence[Any]:
@@ -41,6 +51,15 @@ def group_by(select: Select[Any]) -> Sequence[Any]:
 def source_columns(column: Any) -> Sequence[Any]:
     """Return the expressions that a column of a subquery or an alias stands for: a label and what it labels, or one of each SELECT."""
     return cast("Sequence[Any]", column._proxies)
+
+
+def renamed(bind: BindParameter[Any], name: str) -> BindParameter[Any]:
+    """Return a parameter that is the like of another, of another name and without a value."""
+    found: BindParameter[Any] = bindparam(
+        name, type_=bind.type, expanding=bind.expanding, literal_execute=bind.literal_execute, required=True
+    )
+    found.expand_op = bind.expand_op  # says what an empty list means
+    return found
 
 
 def loads_entities_only(compiled: Any) -> bool:

@@ -52,6 +52,8 @@ __all__ = [
     "alternatives",
     "both",
     "either",
+    "is_bind",
+    "is_column",
     "is_select",
     "place_of",
 ]
@@ -213,7 +215,7 @@ def _fact(condition: Any) -> Fact | None:
 def place_of(expression: Any) -> Place | None:
     """Return the column that an expression is, or ``None``."""
     bare = _bare(expression)
-    if not _is_column(bare) or bare.is_literal or bare.table is None:
+    if not is_column(bare) or bare.is_literal or bare.table is None:
         return None
     return Place(bare.table, str(bare.name), bare.type)
 
@@ -229,11 +231,13 @@ def _bare(expression: Any) -> Any:
 # SQLAlchemy's classes are generic, and isinstance() alone leaves their parameter unknown.
 
 
-def _is_column(expression: object) -> TypeGuard[ColumnClause[Any]]:
+def is_column(expression: object) -> TypeGuard[ColumnClause[Any]]:
+    """Return whether an expression is a column, by name or of a table."""
     return isinstance(expression, ColumnClause)
 
 
-def _is_bind(expression: object) -> TypeGuard[BindParameter[Any]]:
+def is_bind(expression: object) -> TypeGuard[BindParameter[Any]]:
+    """Return whether an expression is a bound parameter."""
     return isinstance(expression, BindParameter)
 
 
@@ -289,7 +293,7 @@ def _in(left: Any, right: Any) -> Fact | None:
     if selected is not None:
         return SameAsSelected(place, selected, any_row=True)
     bind: Any = _bare(right)
-    if _is_bind(bind):
+    if is_bind(bind):
         fits = bind.expanding and not bind.isoutparam and compares_alike(bind.type, place.type)
         return Has(place, (Bound(bind, expanding=True),)) if fits else None
     if not isinstance(bind, ClauseList):
@@ -320,12 +324,12 @@ _NUMBER: Final = re.compile(r"-?\d{1,18}")
 def _source(value: Any, type_: TypeEngine[Any]) -> Bound | Constant | None:
     """Return where the value of an expression comes from, if it compares with a column of this type as we compare."""
     value = _bare(value)
-    if _is_bind(value):
+    if is_bind(value):
         fits = not value.expanding and not value.isoutparam and compares_alike(value.type, type_)
         return Bound(value) if fits else None
     if isinstance(value, True_ | False_):
         return Constant(isinstance(value, True_)) if isinstance(type_, Boolean) else None
-    if _is_column(value) and value.is_literal and isinstance(type_, Integer):
+    if is_column(value) and value.is_literal and isinstance(type_, Integer):
         text = str(value.name)
         return Constant(int(text)) if _NUMBER.fullmatch(text) else None
     return None
@@ -333,7 +337,7 @@ def _source(value: Any, type_: TypeEngine[Any]) -> Bound | Constant | None:
 
 def _tuples(columns: Tuple, bind: Any) -> Alternatives:
     """Return what ``(a, b) IN (…)`` says: the columns have the parts of one of the tuples."""
-    if not _is_bind(bind) or not bind.expanding:
+    if not is_bind(bind) or not bind.expanding:
         return NOTHING_KNOWN
     types: Sequence[Any] = getattr(bind.type, "types", ())
     facts: list[Fact] = []

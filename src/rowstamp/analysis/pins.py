@@ -40,7 +40,7 @@ from rowstamp.analysis.conditions import (
 )
 from rowstamp.analysis.equality import compares_alike
 
-__all__ = ["Pins", "Scope", "base_table", "enter_select", "has_null", "pinned_columns", "solve"]
+__all__ = ["Pins", "Scope", "base_table", "enter_select", "has_null", "pinned_columns", "pins_of_rows", "solve"]
 
 Elements: TypeAlias = frozenset[FromClause]
 Pins: TypeAlias = dict[tuple[FromClause, str], tuple[Source, ...]]
@@ -130,18 +130,23 @@ def base_table(element: Any) -> Table[Any] | None:
     return target if isinstance(target, Table) else None  # pyright: ignore[reportUnknownVariableType]
 
 
-def pinned_columns(statement: Any, table: FromClause) -> dict[str, Bound]:
-    """Return the columns to which the WHERE of an UPDATE or DELETE restricts the rows of its target, by name.
-
-    Only parameters are returned that hold for every row: alternatives are left out.
-    """
+def pins_of_rows(statement: Any, table: FromClause) -> list[Pins]:
+    """Return to which values the WHERE of an UPDATE or DELETE restricts the rows of its target, in each of its alternatives."""
     if base_table(table) is None:
-        return {}
+        return [{}]
     scope = Scope([table])
     for criterion in where_criteria(statement):
         scope.restrict(criterion, frozenset({table}), _NONE)
+    return solve(scope)
+
+
+def pinned_columns(statement: Any, table: FromClause) -> dict[str, Bound]:
+    """Return the columns of the target of an UPDATE or DELETE that have the value of a parameter, by name.
+
+    Only parameters are returned that hold for every row: alternatives are left out.
+    """
     found: dict[str, Bound] = {}
-    (pins, *others) = solve(scope)
+    (pins, *others) = pins_of_rows(statement, table)
     for (_, name), sources in pins.items():
         source = sources[0]
         if not others and len(sources) == 1 and isinstance(source, Bound) and source.position is None:

@@ -20,7 +20,7 @@ from sqlalchemy import MetaData, Table
 from rowstamp._sqlalchemy import is_table, mapped_metadata, type_affinity
 from rowstamp.analysis.schema import Key, iterate_keys, key_columns
 
-__all__ = ["Change", "cascaded", "keys_differ", "know", "namesakes"]
+__all__ = ["Change", "ForeignKey", "acting_keys", "cascaded", "keys_differ", "know", "namesakes"]
 
 TableName = tuple[str | None, str]
 
@@ -39,7 +39,7 @@ class Change:
     deletes: bool
     updates: frozenset[str] | None
 
-    def reaches(self, key: _ForeignKey) -> bool:
+    def reaches(self, key: ForeignKey) -> bool:
         """Whether a foreign key that refers to the table has to act."""
         if self.deletes and key.on_delete:
             return True
@@ -47,14 +47,30 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _ForeignKey:
-    """A foreign key seen from the table it refers to."""
+class ForeignKey:
+    """A foreign key seen from the table it refers to.
+
+    Attributes:
+        child: schema and name of the table that refers.
+        pairs: its columns, each with the lower-case name of the one that it refers to.
+        on_delete: what ON DELETE says, upper case; empty if it does nothing to the child.
+        on_update: the same of ON UPDATE.
+    """
 
     child: TableName
-    referred: frozenset[str]
-    columns: frozenset[str]
+    pairs: tuple[tuple[str, str], ...]
     on_delete: str
     on_update: str
+
+    @property
+    def referred(self) -> frozenset[str]:
+        """The columns that it refers to, lower case."""
+        return frozenset(referred for _, referred in self.pairs)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Its own columns, lower case."""
+        return frozenset(own.lower() for own, _ in self.pairs)
 
     def change(self, cause: Change) -> Change:
         """Return what happens to the child's rows."""
@@ -69,7 +85,7 @@ class _Known:
         self._shown: WeakSet[MetaData] = WeakSet()
         self._lock = threading.Lock()
         self._built: WeakKeyDictionary[MetaData, int] = WeakKeyDictionary()
-        self.foreign_keys: dict[str, list[_ForeignKey]] = {}
+        self.foreign_keys: dict[str, list[ForeignKey]] = {}
         self.tables: dict[str, WeakSet[Table[Any]]] = {}
 
     def show(self, metadata: MetaData) -> None:
@@ -86,7 +102,7 @@ class _Known:
                 self._built = WeakKeyDictionary({metadata: len(metadata.tables) for metadata in all_metadata})
 
     def _build(self, tables: list[Table[Any]]) -> None:
-        foreign_keys: defaultdict[str, list[_ForeignKey]] = defaultdict(list)
+        foreign_keys: defaultdict[str, list[ForeignKey]] = defaultdict(list)
         self.tables = {}
         for table in tables:
             self.tables.setdefault(table.name.lower(), WeakSet()).add(table)
@@ -95,7 +111,7 @@ class _Known:
         self.foreign_keys = dict(foreign_keys)
 
 
-def _acting_foreign_keys(table: Table[Any]) -> Iterator[tuple[str, _ForeignKey]]:
+def _acting_foreign_keys(table: Table[Any]) -> Iterator[tuple[str, ForeignKey]]:
     """Yield the foreign keys by which a table is changed along with another, with the other's name."""
     for constraint in table.foreign_key_constraints:
         on_delete, on_update = _action(constraint.ondelete), _action(constraint.onupdate)
@@ -105,10 +121,9 @@ def _acting_foreign_keys(table: Table[Any]) -> Iterator[tuple[str, _ForeignKey]]
         targets = [element.target_fullname.lower().split(".") for element in constraint.elements]
         yield (
             targets[0][-2],
-            _ForeignKey(
+            ForeignKey(
                 (table.schema, table.name),
-                frozenset(target[-1] for target in targets),
-                frozenset(name.lower() for name in constraint.column_keys),
+                tuple(zip([column.name for column in constraint.columns], [each[-1] for each in targets], strict=True)),
                 on_delete,
                 on_update,
             ),
@@ -160,6 +175,12 @@ def cascaded(changes: Iterable[Change]) -> set[TableName]:
                 found.add(key.child)
                 waiting.append(key.change(change))
     return found
+
+
+def acting_keys(table: str) -> list[ForeignKey]:
+    """Return the foreign keys known by which other tables change along with one of this name."""
+    _known.refresh()
+    return _known.foreign_keys.get(table.lower(), [])
 
 
 def namesakes(name: str) -> list[Table[Any]]:

@@ -21,6 +21,7 @@ from rowstamp._sqlalchemy import (
     upsert_clause,
 )
 from rowstamp.analysis.changed import changed_names
+from rowstamp.analysis.chosen import Chosen, chosen_rows
 from rowstamp.analysis.collect import table_key
 from rowstamp.analysis.conditions import Bound
 from rowstamp.analysis.pins import pinned_columns
@@ -84,6 +85,7 @@ class WriteAnalysis:
         wide: other tables that the statement changes, nothing known of their rows.
         changes: what happens to rows, by which foreign keys make the database change other tables.
         changed: the columns that an UPDATE may change; ``None`` if rows come or go, or any column may change.
+        chosen: the rows that it chooses, if the database can be asked for them.
     """
 
     table: FromClause
@@ -91,6 +93,7 @@ class WriteAnalysis:
     wide: tuple[FromClause, ...]
     changes: tuple[Change, ...]
     changed: frozenset[str] | None = None
+    chosen: Chosen | None = None
 
 
 def analyse_dml(compiled: Any) -> WriteAnalysis:
@@ -109,7 +112,8 @@ def analyse_dml(compiled: Any) -> WriteAnalysis:
     changed = changed_names(compiled, statement, table) if compiled.isupdate and sure else None
     keys = tuple(_keys(compiled, statement, table, changed) if sure else _unknown_keys(table))
     changes = (_change(compiled, statement, table, changed, replaces=replaces), *map(any_change, others))
-    return WriteAnalysis(table, keys, tuple(others), changes, changed)
+    chosen = None if compiled.isinsert or others or not sure else chosen_rows(statement, table, compiled.bind_names)
+    return WriteAnalysis(table, keys, tuple(others), changes, changed, chosen)
 
 
 def _further_targets(statement: Any, table: FromClause) -> Iterable[FromClause]:

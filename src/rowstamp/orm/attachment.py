@@ -6,6 +6,7 @@ it, and its events reach every execution. Engines themselves are left as they ar
 
 from __future__ import annotations
 
+import enum
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,13 +31,21 @@ from rowstamp.orm.shape import Shape
 if TYPE_CHECKING:
     from rowstamp.core import Core
 
-__all__ = ["Attachment", "attachment_of", "database_identity", "register", "same_name", "unregister"]
+__all__ = ["Attachment", "Rights", "attachment_of", "database_identity", "register", "same_name", "unregister"]
 
 
 _WriteShape: TypeAlias = tuple[WriteAnalysis, ImagePlan | None]
 
 TEXT_LIMIT: Final = 1024
 """Most raw SQL texts whose analysis is remembered."""
+
+
+class Rights(enum.Enum):
+    """What may be asked of the rows of a table before they are written."""
+
+    NONE = "nothing"
+    ASK = "which rows there are"
+    PLAIN = "the same, and a write leaves none of them alone that it chooses"
 
 
 @dataclass(eq=False)
@@ -69,7 +78,7 @@ class Attachment:
     levels: set[str] = field(default_factory=set[str])
     alters: bool = False
     resting: tuple[object, ...] | None = None
-    images: dict[str, bool] = field(default_factory=dict[str, bool])
+    images: dict[str, Rights] = field(default_factory=dict[str, "Rights"])
     listeners: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]])
     _shapes: WeakKeyDictionary[Any, Shape] = field(default_factory=WeakKeyDictionary[Any, Shape])
     _texts: dict[str, Shape] = field(default_factory=dict[str, Shape])

@@ -11,11 +11,11 @@ from sqlalchemy.exc import DBAPIError
 
 from rowstamp.analysis.images import Image, ImagePlan
 from rowstamp.analysis.schema import schema_of
-from rowstamp.orm.attachment import Attachment
+from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import TransactionState
 
-__all__ = ["OWN", "ask"]
+__all__ = ["OWN", "ask", "rights_of"]
 
 OWN: Final = "_rowstamp_own"
 """The execution option of the cache's own statements, which are neither reads nor writes of the application."""
@@ -43,7 +43,7 @@ def ask(
     if state.altered or state.altered_locally or dialect.driver not in _DRIVERS:
         return None  # with other rights or another search path it might be refused
     wanted = plan.wanted(parameter_sets, dialect)
-    if wanted is None or not _may_ask(attachment, connection, plan, translate):
+    if wanted is None or rights_of(attachment, connection, plan, translate) is Rights.NONE:
         return None
     canonical, values = wanted
     if dialect.name == "sqlite":
@@ -52,11 +52,11 @@ def ask(
         if not in_driver_transaction(connection):
             return None
     try:
-        rows = _execute(connection, plan.question, plan.parameters(values), translate).all()
+        rows = _execute(connection, plan.question, values, translate).all()
     except DBAPIError as exc:
         if not _is_refusal(dialect.name, exc):
             raise
-        attachment.images[_named(plan, dialect, translate)] = False
+        attachment.images[_named(plan, dialect, translate)] = Rights.NONE
         return None
     return Image.of(plan, canonical, rows, dialect)
 
@@ -69,34 +69,38 @@ def _execute(connection: Connection, statement: Any, parameters: Any, translate:
 # -------------------------------------------------------------------------------------------------- permissions
 
 _RIGHTS: Final = text("""
-    SELECT c.relkind IN ('r', 'p') AND has_any_column_privilege(c.oid, 'UPDATE') AND :number = (
+    SELECT
+      c.relkind IN ('r', 'p') AND has_any_column_privilege(c.oid, 'UPDATE') AND :number = (
         SELECT count(*) FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attname IN :names AND has_column_privilege(c.oid, a.attnum, 'SELECT'))
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attname IN :names AND has_column_privilege(c.oid, a.attnum, 'SELECT')),
+      c.relkind = 'r' AND NOT (c.relrowsecurity OR c.relhasrules OR c.relhassubclass) AND NOT EXISTS (
+        SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
     FROM pg_class c WHERE c.oid = to_regclass(:name)
 """).bindparams(
     bindparam("number", type_=Integer),
     bindparam("names", type_=String, expanding=True),
     bindparam("name", type_=String),
 )
-"""Whether a PostgreSQL table has these columns and this role may read and lock them."""
+"""Whether a PostgreSQL table has these columns and this role may read and lock them; and whether nothing of its own is in the way."""
 
 
-def _may_ask(
+def rights_of(
     attachment: Attachment, connection: Connection, plan: ImagePlan, translate: Mapping[Any, Any] | None
-) -> bool:
-    """Whether the question will be answered: in PostgreSQL a refusal would end the application's transaction."""
+) -> Rights:
+    """Return whether the question will be answered: in PostgreSQL a refusal would end the application's transaction."""
     name = _named(plan, attachment.dialect, translate)
     known = attachment.images.get(name)
     if known is None:
-        known = attachment.dialect.name != "postgresql" or _has_rights(connection, plan, name)
+        known = Rights.PLAIN if attachment.dialect.name != "postgresql" else _rights(connection, plan, name)
         attachment.images[name] = known
     return known
 
 
-def _has_rights(connection: Connection, plan: ImagePlan, name: str) -> bool:
+def _rights(connection: Connection, plan: ImagePlan, name: str) -> Rights:
     columns = [column.name for column in plan.question.selected_columns]
     parameters = {"number": len(columns), "names": columns, "name": name}
-    return bool(_execute(connection, _RIGHTS, parameters, None).scalar())
+    may_ask, plain = _execute(connection, _RIGHTS, parameters, None).one_or_none() or (False, False)
+    return Rights.PLAIN if may_ask and plain else Rights.ASK if may_ask else Rights.NONE
 
 
 def _named(plan: ImagePlan, dialect: Any, translate: Mapping[Any, Any] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Sequence
 from sqlalchemy.engine import Connection
@@ -18,9 +18,9 @@ from rowstamp.analysis.images import Image
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
 from rowstamp.model import Dependency
-from rowstamp.orm.attachment import Attachment
+from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything, with_consequences
-from rowstamp.orm.images import ask
+from rowstamp.orm.images import ask, rights_of
 from rowstamp.orm.publishing import Execute, is_alone, publish, publish_definition
 from rowstamp.orm.raw import alter, commit_what_is_open, note_text
 from rowstamp.orm.transaction import TransactionState, state_of
@@ -50,7 +50,8 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
         return known | called
 
     if image is not None:
-        _write_with_image(attachment, state, context, image, found, execute)
+        rights = rights_of(attachment, connection, image.plan, translate)
+        _write_with_image(attachment, state, context, image, found, execute, rights)
         return True
     if awaits:
         state.inserts.append((context, analysis, translate))
@@ -74,15 +75,28 @@ def _write_with_image(
     image: Image,
     found: Callable[[Image | None], set[Dependency]],
     execute: Execute,
+    rights: Rights,
 ) -> None:
-    """Execute a write, and touch what its image shows if it wrote no more rows than that."""
+    """Execute a write, and touch what its image shows if it wrote no other rows."""
     shown: Image | None = None
     try:
         execute()
-        shown = image if context.cursor.rowcount <= len(image.rows) else None
+        if attachment.dialect.name == "sqlite" or image.shows_all(_written(context), plain=rights is Rights.PLAIN):
+            shown = image  # in SQLite nobody else can have written anything since
     finally:
         # Without the image if it failed: nothing says whether it was executed.
         state.touch(with_consequences(attachment, found(shown)))
+
+
+def _written(context: Any) -> int:
+    """Return how many rows were written, or -1 if the driver does not say."""
+    if context.executemany and context.dialect.driver not in _ADDS_UP:
+        return -1
+    return int(context.cursor.rowcount)
+
+
+_ADDS_UP: Final = frozenset({"psycopg", "pymysql", "asyncmy", "aiomysql", "mysqldb"})
+"""Drivers that count the rows of all sets of parameters, and not those of the last one."""
 
 
 def note_select(

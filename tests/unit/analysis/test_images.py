@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, bindparam, delete, func, insert, update
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Dialect
@@ -20,7 +34,7 @@ from tests.unit.analysis.shop import MYSQL, POSTGRESQL, SQLITE, categories, code
 links = Table(
     "links",
     MetaData(),
-    Column("a", ForeignKey("links.a"), primary_key=True),
+    Column("a", Integer, ForeignKey("links.a"), primary_key=True),
     Column("b", Integer, primary_key=True, index=True),
 )
 
@@ -71,7 +85,7 @@ def test_the_question_names_the_key_columns_and_nothing_else() -> None:
     ids=["insert", "no key", "a range", "all rows", "one key", "all keys pinned", "upsert", "several tables"],
 )
 def test_nothing_is_asked_if_it_would_tell_nothing_or_cost_too_much(statement: Any) -> None:
-    """Only rows whose primary key is known are looked up."""
+    """Only rows that a key names are looked up."""
     assert planned(statement, SQLITE if isinstance(statement, SqliteInsert) else MYSQL)[1] is None
 
 
@@ -81,15 +95,21 @@ def test_further_conditions_do_not_matter() -> None:
     assert planned(statement)[1] is not None
 
 
-def touched(statement: Any, *rows: tuple[Any, ...], sets: list[dict[str, Any]] | None = None) -> set[str]:
-    """Return which rows of its table a statement touches if the database shows these."""
-    analysis, plan, parameters = planned(statement)
+def image(statement: Any, *rows: tuple[Any, ...], sets: list[dict[str, Any]] | None = None) -> Image | None:
+    """Return what a statement learns if the database shows these rows."""
+    _, plan, parameters = planned(statement)
     assert plan is not None
     wanted = plan.wanted(sets or [parameters], SQLITE)
     assert wanted is not None
-    image = Image.of(plan, wanted[0], rows, SQLITE)
-    assert image is not None
-    found = effects(analysis, sets or [parameters], scope="db", dialect=SQLITE, image=image)
+    return Image.of(plan, wanted[0], rows, SQLITE)
+
+
+def touched(statement: Any, *rows: tuple[Any, ...], sets: list[dict[str, Any]] | None = None) -> set[str]:
+    """Return which rows of its table a statement touches if the database shows these."""
+    analysis, _, parameters = planned(statement)
+    shown = image(statement, *rows, sets=sets)
+    assert shown is not None
+    found = effects(analysis, sets or [parameters], scope="db", dialect=SQLITE, image=shown)
     return {
         describe(each) for each in found if each.kind == "rows" and each.name == "products" and each.key != NOT_TOLD
     }
@@ -119,14 +139,86 @@ def test_each_set_of_parameters_touches_its_own_rows() -> None:
     assert "products.category_id=?" not in found
 
 
-@pytest.mark.parametrize("rows", [[], [(2, 7)], [(1, 7), (2, 7)], [(1, 7), (1, 8)], [("1", 7)]], ids=str)
-def test_an_image_must_show_the_rows_that_were_asked_for(rows: list[Any]) -> None:
-    """One that is missing may come in between; one too many shows that something is not understood."""
-    _, plan, parameters = planned(update(products).where(products.c.id == 1).values(price=5))
+@pytest.mark.parametrize("rows", [[(2, 7)], [(1, 7), (2, 7)], [(1, 7), (1, 8)], [("1", 7)]], ids=str)
+def test_an_image_shows_nothing_but_what_was_asked_for(rows: list[Any]) -> None:
+    """One row too many shows that something is not understood."""
+    assert image(update(products).where(products.c.id == 1).values(price=5), *rows) is None
+
+
+def shows(statement: Any, *rows: tuple[Any, ...], plain: bool = True, **given: Any) -> list[int]:
+    """Return after how many written rows an image of these is believed."""
+    found = image(statement, *rows, **given)
+    assert found is not None
+    return [written for written in range(-1, 4) if found.shows_all(written, plain=plain)]
+
+
+def test_a_row_that_was_not_there_may_come_in_between() -> None:
+    """Then the write writes more rows than the image shows."""
+    one = update(products).where(products.c.id == 1).values(price=5)
+    assert shows(one, (1, 7)) == [-1, 0, 1]
+    assert shows(one) == [0]
+    both = update(products).where(products.c.id.in_([1, 2])).values(price=5)
+    assert shows(both, (1, 7), (2, 7)) == [-1, 0, 1, 2]
+    assert shows(both, (1, 7)) == [0, 1]
+    assert shows(both, (1, 7), plain=False) == [0]
+
+
+def test_rows_that_are_left_alone_make_room_for_others() -> None:
+    """By conditions that the question does not put, and by keys that move from one set of parameters to the next."""
+    more = update(products).where(products.c.id.in_([1, 2]), products.c.price > 5).values(sold=True)
+    assert shows(more, (1, 7)) == [0]
+    moving = update(products).where(products.c.id == bindparam("which")).values(id=bindparam("to"))
+    assert shows(moving, (1, 7), sets=[{"which": 1, "to": 2}, {"which": 2, "to": 3}]) == [0]
+    staying = update(products).where(products.c.id == bindparam("which")).values(price=bindparam("to"))
+    assert shows(staying, (1, 7), sets=[{"which": 1, "to": 2}, {"which": 2, "to": 3}]) == [0, 1]
+
+
+def test_rows_by_another_key_are_asked_for_by_the_conditions_themselves() -> None:
+    """As many must be written as are found, no fewer and no more."""
+    statement = update(products).where(products.c.category_id == 7, products.c.price > 5).values(sold=True)
+    assert "WHERE products.category_id = ? AND products.price > ?" in question(statement, SQLITE)
+    assert shows(statement, (1, 7), (2, 7)) == [0, 2]
+    assert shows(statement, (1, 7), (2, 7), plain=False) == [0]
+    rows = touched(statement, (1, 7), (2, 7))
+    assert {"products.id=<value 1>", "products.id=<value 2>", "products.category_id=<value 7>"} <= rows
+    assert not any("?" in each for each in rows)
+
+
+def test_conditions_that_are_put_twice_answer_the_same() -> None:
+    """The question has the parameters of the write; several sets might move rows into each other's conditions."""
+    statement = delete(products).where(products.c.category_id.in_([7, 8]), products.c.name.is_(None))
+    _, plan, parameters = planned(statement)
     assert plan is not None
     wanted = plan.wanted([parameters], SQLITE)
     assert wanted is not None
-    assert Image.of(plan, wanted[0], rows, SQLITE) is None
+    assert list(wanted[1].values()) == [[7, 8]]
+    assert plan.wanted([parameters, parameters], SQLITE) is None
+    assert plan.wanted([{}], SQLITE) is None
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        func.random() > 0,
+        products.c.price == select(func.max(products.c.price)).scalar_subquery(),
+        products.c.price.op("~")(5),
+        products.c.category_id == categories.c.id,
+        text("price > 5"),
+    ],
+    ids=["function", "subquery", "operator", "other table", "text"],
+)
+def test_conditions_that_look_at_more_than_the_row_are_not_put_twice(condition: Any) -> None:
+    """They may answer otherwise the second time."""
+    assert planned(delete(products).where(products.c.category_id == 7, condition), POSTGRESQL)[1] is None
+
+
+def test_rows_that_no_key_names_are_not_asked_for() -> None:
+    """Finding them might take a long time; nor where one alternative of OR names none."""
+    assert planned(update(products).where(products.c.price > 5).values(sold=True))[1] is None
+    either = or_(products.c.category_id == 7, products.c.price > 5)
+    assert planned(update(products).where(either).values(sold=True))[1] is None
+    both = or_(products.c.category_id == 7, products.c.id == 5)
+    assert planned(update(products).where(both).values(sold=True))[1] is not None
 
 
 def test_too_many_rows_are_not_asked_for() -> None:
@@ -145,12 +237,12 @@ def test_a_list_of_keys_is_asked_for_at_once() -> None:
     assert plan is not None
     wanted = plan.wanted([parameters], SQLITE)
     assert wanted is not None
-    assert wanted[1] == [3, 4]
+    assert list(wanted[1].values()) == [[3, 4]]
     _, plan, parameters = planned(delete(lines).where(lines.c.order_id.in_([1, 2]), lines.c.position == 5))
     assert plan is not None
     wanted = plan.wanted([parameters], SQLITE)
     assert wanted is not None
-    assert wanted[1] == [(1, 5), (2, 5)]
+    assert list(wanted[1].values()) == [[(1, 5), (2, 5)]]
 
 
 def test_the_question_can_be_put_again() -> None:
