@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from rowstamp._sqlalchemy import await_in_greenlet
@@ -25,7 +26,7 @@ from rowstamp.keys import stamp_name, stamp_names
 from rowstamp.mirror import Following
 from rowstamp.model import Dependency, StampState, fresh_token
 from rowstamp.near import DEFAULT_BYTES, NearCache
-from rowstamp.protocol import Flow, Hit, Miss, Ticket, commit, fill, invalidate, lookup
+from rowstamp.protocol import Flow, Hit, Miss, PutMany, Ticket, commit, fill, invalidate, lookup, put
 from rowstamp.protocol_calls import capture
 from rowstamp.recording import active, note, refuse
 from rowstamp.store import AsyncStore, Guarded, Leasing, Store, is_remote
@@ -229,6 +230,36 @@ class Core:
         if self.near is not None:
             stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, ends_at, linger > 0)
             self.near.keep(ticket.entry, stored, ticket.tokens)
+
+    def filling_many(
+        self,
+        items: Sequence[tuple[Ticket, bytes, float]],
+        *,
+        load_time: float = 0.0,
+        touched: Mapping[bytes, bytes] = MappingProxyType({}),
+        stamps: Sequence[bytes] = (),
+    ) -> Flow[tuple[StampState, ...]]:
+        """Return the flow that stores several results in one round trip, and keeps them near.
+
+        Args:
+            items: the right to fill, the encoded result and the seconds that it may live, of each.
+            load_time: how long their load took, in seconds.
+            touched: stamps that are given new tokens with it.
+            stamps: stamps whose states are returned.
+        """
+        now = self.wall_clock()
+        puts = [
+            put(ticket, body, ttl=ttl, load_time=load_time, ends_at=now + ttl, form=self.form)
+            for ticket, body, ttl in items
+        ]
+        states: tuple[StampState, ...] = yield PutMany(
+            touched, [(each.entry, each.blob, each.ttl) for each in puts if each is not None], stamps
+        )
+        if self.near is not None:
+            for ticket, body, ttl in items:
+                stored = StoredEntry(prove(ticket.tokens), tuple(ticket.named), body, load_time, now + ttl)
+                self.near.keep(ticket.entry, stored, ticket.tokens)
+        return states
 
     def is_over(self, stored: StoredEntry) -> bool:
         """Whether an entry is there only for those who may serve it old.

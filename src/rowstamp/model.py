@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 __all__ = [
     "DIGEST_SIZE",
     "Dependency",
+    "ManySnapshot",
     "StampState",
     "StoreSnapshot",
     "Unknown",
@@ -107,6 +108,18 @@ class StoreSnapshot(NamedTuple):
     """
 
     entry: bytes | None
+    stamps: tuple[StampState, ...]
+
+
+class ManySnapshot(NamedTuple):
+    """Several entries and stamps, read together.
+
+    Attributes:
+        entries: the stored bytes of each entry asked for, in that order; ``None`` where there are none.
+        stamps: one state for each stamp asked for, in that order.
+    """
+
+    entries: tuple[bytes | None, ...]
     stamps: tuple[StampState, ...]
 
 

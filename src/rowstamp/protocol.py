@@ -38,7 +38,9 @@ __all__ = [
     "NearSnapshot",
     "Operation",
     "Put",
+    "PutMany",
     "Read",
+    "ReadMany",
     "Release",
     "SnapshotView",
     "Ticket",
@@ -50,6 +52,7 @@ __all__ = [
     "invalidate",
     "lookup",
     "mint_missing",
+    "put",
     "standing",
 ]
 
@@ -88,6 +91,23 @@ class Put:
     entry: bytes
     blob: bytes
     ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMany:
+    """Read entries and stamps in one round trip. Reply: :class:`~rowstamp.model.ManySnapshot`."""
+
+    entries: Sequence[bytes]
+    stamps: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PutMany:
+    """Touch stamps, store entries (key, blob, seconds) and read other stamps in one round trip. Reply: the states of these."""
+
+    tokens: Mapping[bytes, bytes]
+    entries: Sequence[tuple[bytes, bytes, float]]
+    stamps: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +156,7 @@ class Commit:
     """Commit the database transaction. No reply; a failure is thrown into the flow."""
 
 
-Operation: TypeAlias = Read | Mint | Put | Hold | Release | Touch | Lease | Unlease | Commit
+Operation: TypeAlias = Read | ReadMany | Mint | Put | PutMany | Hold | Release | Touch | Lease | Unlease | Commit
 Flow: TypeAlias = Generator[Operation, Any, T]
 
 
@@ -358,8 +378,24 @@ def fill(
         linger: how long it is kept beyond that, for those who may serve it old, in seconds.
         form: how entries are written.
     """
+    packed = put(ticket, body, ttl=ttl, load_time=load_time, ends_at=ends_at, linger=linger, form=form)
+    if packed is not None:
+        yield packed
+
+
+def put(
+    ticket: Ticket,
+    body: bytes,
+    *,
+    ttl: float,
+    load_time: float = 0.0,
+    ends_at: float = 0.0,
+    linger: float = 0.0,
+    form: EntryForm = PLAIN,
+) -> Put | None:
+    """Return the operation of :func:`fill`, or ``None`` if the result depends on more than an entry can say."""
     if len(ticket.named) > MOST_NAMED:
-        return  # more than an entry can say
+        return None
     blob = pack_entry(
         ticket.entry,
         ticket.tokens,
@@ -370,7 +406,7 @@ def fill(
         lingers=linger > 0,
         form=form,
     )
-    yield Put(ticket.entry, blob, ttl + linger)
+    return Put(ticket.entry, blob, ttl + linger)
 
 
 def commit(

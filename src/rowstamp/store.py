@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rowstamp.model import StampState, StoreSnapshot
 
-__all__ = ["AsyncStore", "Guarded", "Leasing", "Outages", "Store", "is_remote"]
+__all__ = ["AsyncStore", "Batching", "Guarded", "Leasing", "Outages", "Store", "is_remote"]
 
 
 def is_remote(store: object) -> bool:
@@ -125,6 +125,24 @@ class Guarded(Protocol):
 
     def outages(self) -> Outages:
         """Return what the breakers say, without asking a server."""
+        ...
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """What a store may offer besides: several entries in one round trip. Of a store that is awaited both methods are awaited."""
+
+    def read_many(self, entries: Sequence[bytes], stamps: Sequence[bytes]) -> Any:
+        """Read several entries and the states of some stamps, as ``read`` does one: a :class:`~rowstamp.model.ManySnapshot`."""
+        ...
+
+    def put_many(
+        self, tokens: Mapping[bytes, bytes], entries: Sequence[tuple[bytes, bytes, float]], stamps: Sequence[bytes]
+    ) -> Any:
+        """Touch stamps, keep entries (key, blob, seconds), and return the states of other stamps, in whatever order.
+
+        When this raises, some of it may have been done.
+        """
         ...
 
 

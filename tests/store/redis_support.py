@@ -81,9 +81,9 @@ class TimedRedisStore(RedisStore):
         super().__init__(address or address_of(urls[0]), hold_ttl=0)
         self._time = Timed(urls, clock)
 
-    def _call(self, call: ops.Call) -> Any:
+    def _call_all(self, calls: Sequence[ops.Call]) -> list[Any]:
         self._time.follow()
-        return super()._call(call)
+        return super()._call_all(calls)
 
     def close(self) -> None:
         super().close()
@@ -115,6 +115,7 @@ class RedisSuite(StoreSuite):
 
     unit = 60.0
     leases = True
+    batches = True
     sequences = 25
     urls: Sequence[str]
     address: AnyAddress | None = None

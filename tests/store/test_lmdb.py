@@ -28,6 +28,7 @@ pytestmark = pytest.mark.once
 class TestLmdbStore(StoreSuite):
     evicts = True
     leases = True
+    batches = True
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:

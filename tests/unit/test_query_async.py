@@ -301,7 +301,7 @@ def test_threads_who_miss_together_load_once(tmp_path: Path) -> None:
         def call() -> None:
             results.append(run())
 
-        join = cache._calls._flights.join
+        join = cache._calls.flights.join
 
         def joined(entry: bytes, loop: Any) -> Any:
             found = join(entry, loop)
@@ -309,7 +309,7 @@ def test_threads_who_miss_together_load_once(tmp_path: Path) -> None:
                 waiting.release()
             return found
 
-        cache._calls._flights.join = joined  # type: ignore[method-assign]
+        cache._calls.flights.join = joined  # type: ignore[method-assign]
         threads = [threading.Thread(target=call) for _ in range(5)]
         for thread in threads:
             thread.start()

@@ -40,10 +40,10 @@ class Calls:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._flights = Flights()
-        self._lookups = Lookups(core)
-        self._loads = Loads(core, self._lookups)
-        self._turns = Turns(core, self._lookups, self._loads)
+        self.flights = Flights()
+        self.lookups = Lookups(core)
+        self._loads = Loads(core, self.lookups)
+        self._turns = Turns(core, self.lookups, self._loads)
         self.quick = QuickHits()
 
     def answer(self, call: Call, *, serve: bool = True) -> Steps:
@@ -72,7 +72,7 @@ class Calls:
         alone = bool(written) or active() is not None
         waited, seen = False, call.seen
         while True:
-            found = yield from self._lookups.find(call, seen)
+            found = yield from self.lookups.find(call, seen)
             seen = None
             if found is None:
                 return (yield Load(None))
@@ -93,7 +93,7 @@ class Calls:
             if waited:
                 return (yield from self._load_by_itself(call, found))
             loop = running_loop()
-            flight, mine = self._flights.join(call.entry, loop)
+            flight, mine = self.flights.join(call.entry, loop)
             if mine:
                 return (yield from self._lead(call, found, flight, loop))
             value = yield from self._wait(call, found, flight, patience_of(call))
@@ -109,7 +109,7 @@ class Calls:
             value = yield from self._renew_early(call, found)
             if value is not NOTHING:
                 return value
-        return self._lookups.value(call, found)
+        return self.lookups.value(call, found)
 
     def _renew_early(self, call: Call, found: CallHit) -> Steps:
         """Load anew while others are served what is there; in the background, if the load can do without the caller."""
@@ -117,7 +117,7 @@ class Calls:
         if call.detach is not None:
             return (yield from self._renew_behind(call, missed, found.ends_at, "early_refreshes"))
         loop = running_loop()
-        _, mine = self._flights.join(call.entry, loop)
+        _, mine = self.flights.join(call.entry, loop)
         if not mine:
             return NOTHING
         try:
@@ -126,13 +126,13 @@ class Calls:
                 call.count("early_refreshes")
             return value
         finally:
-            self._flights.land(call.entry, loop)
+            self.flights.land(call.entry, loop)
 
     def _stale_hit(self, call: Call, found: CallMiss) -> Steps:
         """Return an old result that may be served while a new one is loaded, and have that loaded."""
         if call.detach is None:
             return NOTHING
-        value = self._lookups.old_value(call, found, call.stale.while_revalidate)
+        value = self.lookups.old_value(call, found, call.stale.while_revalidate)
         if value is not NOTHING:
             yield from self._renew_behind(call, CallMiss(), -math.inf, "")
         return value
@@ -140,7 +140,7 @@ class Calls:
     def _renew_behind(self, call: Call, missed: CallMiss, ends_after: float, what: str) -> Steps:
         """Have a new result loaded in the background, unless somebody does."""
         loop = running_loop()
-        _, mine = self._flights.join(call.entry, loop)
+        _, mine = self.flights.join(call.entry, loop)
         if mine:
             if what:
                 call.count(what)
@@ -150,7 +150,7 @@ class Calls:
 
             def ended(_value: Any, _error: BaseException | None) -> None:
                 # What failed will be tried again by the next caller, who is told.
-                self._flights.land(call.entry, loop)
+                self.flights.land(call.entry, loop)
 
             yield self._background(call, steps, ended)
         return NOTHING
@@ -182,13 +182,13 @@ class Calls:
         if call.is_bounded:
             return (
                 yield from self._load_bounded(
-                    call, missed, flight, self._turns.load, lambda: self._flights.land(call.entry, loop)
+                    call, missed, flight, self._turns.load, lambda: self.flights.land(call.entry, loop)
                 )
             )
         try:
             return (yield from self._turns.load(call, missed))
         finally:
-            self._flights.land(call.entry, loop)
+            self.flights.land(call.entry, loop)
 
     def _load_by_itself(self, call: Call, missed: CallMiss) -> Steps:
         """Load though another has loaded: it could not store its result, or a write has ended it at once."""
@@ -223,14 +223,14 @@ class Calls:
             return value
         if isinstance(outcome.error, Exception):
             if isinstance(outcome.error, call.stale.errors):
-                value = self._lookups.old_value(call, missed, call.stale.if_error)
+                value = self.lookups.old_value(call, missed, call.stale.if_error)
             if value is NOTHING:
                 raise outcome.error
             return value
         if outcome.value is not NOTHING and call.adopts:
             return outcome.value
-        found = yield from self._lookups.find(call)
-        value = self._lookups.value(call, found) if isinstance(found, CallHit) else NOTHING
+        found = yield from self.lookups.find(call)
+        value = self.lookups.value(call, found) if isinstance(found, CallHit) else NOTHING
         # What could not be stored, or was loaded by nobody, the caller loads with what it has itself.
         return value if value is not NOTHING else (yield from self._loads.load(call, CallMiss()))
 
@@ -246,13 +246,13 @@ class Calls:
         soft, hard = call.timeouts.soft, call.timeouts.hard
         if soft is not None:
             yield Wait(flight, soft)
-            value = NOTHING if flight.has_landed else self._lookups.old_value(call, missed, call.stale.if_error)
+            value = NOTHING if flight.has_landed else self.lookups.old_value(call, missed, call.stale.if_error)
             if value is not NOTHING:
                 return value
         yield Wait(flight, patience if hard is None else hard - (soft or 0.0))
         if hard is None or flight.has_landed:
             return NOTHING
-        value = self._lookups.old_value(call, missed, call.stale.if_error)
+        value = self.lookups.old_value(call, missed, call.stale.if_error)
         if value is NOTHING:
             call.count("load_timeouts")
             raise LoadTimeout(hard)

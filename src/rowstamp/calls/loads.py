@@ -14,7 +14,7 @@ from rowstamp.protocol_calls import CallMiss, call_ticket, capture
 from rowstamp.recording import Recorder, active, note
 from rowstamp.stampede import jittered
 
-__all__ = ["Loads"]
+__all__ = ["Loads", "is_empty"]
 
 
 class Loads:
@@ -75,7 +75,7 @@ class Loads:
             call.bypass(exc.reason)
             return
         entry = call.entry_now()
-        ttl = call.ttl_empty if call.ttl_empty is not None and _is_empty(value) else call.ttl
+        ttl = call.ttl_empty if call.ttl_empty is not None and is_empty(value) else call.ttl
         try:
             ticket = call_ticket(entry, tokens)
             seconds = jittered(ttl, call.jitter)
@@ -94,5 +94,6 @@ def _parents(recorder: Recorder) -> Generator[Recorder]:
         parent = parent.parent
 
 
-def _is_empty(value: Any) -> bool:
+def is_empty(value: Any) -> bool:
+    """Return whether a result is ``None`` or an empty container."""
     return value is None or (isinstance(value, list | tuple | set | frozenset | dict) and not value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from rowstamp.calls.call import NOTHING, Call, Seen
@@ -33,6 +33,7 @@ class Lookups:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._memo: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        self._tokens: dict[bytes, bytes] = {}
 
     def find(self, call: Call, seen: Seen | None = None) -> Generator[Step, Any, CallHit | CallMiss | None]:
         """Return what is stored, or ``None`` if the store cannot be used.
@@ -59,6 +60,8 @@ class Lookups:
 
     def value(self, call: Call, found: CallHit) -> Any:
         """Return the value of a hit, or :data:`NOTHING` if its bytes mean nothing."""
+        if not found.body:
+            return NOTHING  # `get_or_load_many` has found no value
         try:
             value = call.unpack(found.body)
         except CorruptEntry:
@@ -86,6 +89,17 @@ class Lookups:
             return NOTHING
         call.count("stale_hits")
         return value
+
+    def see(self, tokens: Mapping[bytes, bytes]) -> None:
+        """Remember tokens of stamps that many entries share: not to validate by, but to guess what they are now."""
+        if len(self._tokens) > MEMO_LIMIT:
+            self._tokens.clear()
+        self._tokens.update(tokens)
+
+    def tokens_seen(self, stamps: Sequence[bytes]) -> dict[bytes, bytes] | None:
+        """Return the tokens that stamps had when they were last seen, or ``None`` if one of them was not."""
+        found = {stamp: token for stamp in stamps if (token := self._tokens.get(stamp)) is not None}
+        return found if len(found) == len(stamps) else None
 
     def replay_journal(self) -> Generator[Step, Any, None]:
         """Publish what earlier commits could not, before the store is asked for anything."""

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import lmdb
 
 from rowstamp.errors import ConfigurationError, StoreError
-from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.model import ManySnapshot, StampState, StoreSnapshot
 from rowstamp.stores import _lmdb_records as records
 from rowstamp.stores._lmdb_home import Home, Opened, home_at
 from rowstamp.stores._lmdb_records import MISSING, Damaged, End, Group, Stamp, parse_end, parse_stamp, state_of
@@ -177,6 +177,27 @@ class LmdbStore:
         """See :meth:`rowstamp.store.Store.touch`."""
         if tokens:
             self._write(lambda changes: changes.touch(tokens))
+
+    def read_many(self, entries: Sequence[bytes], stamps: Sequence[bytes]) -> ManySnapshot:
+        """See :meth:`rowstamp.store.Batching.read_many`."""
+        found = tuple([self.read(entry, ()).entry for entry in entries])
+        return ManySnapshot(found, self.read(None, stamps).stamps)
+
+    def put_many(
+        self, tokens: Mapping[bytes, bytes], entries: Sequence[tuple[bytes, bytes, float]], stamps: Sequence[bytes]
+    ) -> tuple[StampState, ...]:
+        """See :meth:`rowstamp.store.Batching.put_many`. Writers queue, so all of it is one transaction."""
+
+        def work(changes: _Changes) -> None:
+            changes.touch(tokens)
+            for entry, blob, ttl in entries:
+                if len(blob) > self._size // 4:
+                    changes.drop_entry(entry)
+                else:
+                    changes.put_entry(entry, blob, ttl)
+
+        self._write(work)
+        return self.read(None, stamps).stamps
 
     # -------------------------------------------------------------------------------------------------- leases
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 import pytest
 
 from rowstamp.drivers import perform, run
-from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.model import ManySnapshot, StampState, StoreSnapshot
 from rowstamp.protocol import Flow
 from rowstamp.store import AsyncStore, Store
 
@@ -111,6 +111,18 @@ class BlockingStore:
         leasing: Any = self._store
         self._call(lambda: cast("Awaitable[None]", leasing.unlease(entry, holder)))
 
+    def read_many(self, entries: Sequence[bytes], stamps: Sequence[bytes]) -> ManySnapshot:
+        """See :meth:`rowstamp.store.Batching.read_many`; only of a store that has batches."""
+        batching: Any = self._store
+        return self._call(lambda: cast("Awaitable[ManySnapshot]", batching.read_many(entries, stamps)))
+
+    def put_many(
+        self, tokens: Mapping[bytes, bytes], entries: Sequence[tuple[bytes, bytes, float]], stamps: Sequence[bytes]
+    ) -> tuple[StampState, ...]:
+        """See :meth:`rowstamp.store.Batching.put_many`."""
+        batching: Any = self._store
+        return self._call(lambda: cast("Awaitable[tuple[StampState, ...]]", batching.put_many(tokens, entries, stamps)))
+
     def clear(self) -> None:
         """See :meth:`rowstamp.store.Store.clear`."""
         self._call(self._store.clear)
@@ -174,6 +186,7 @@ class StoreHarness:
             cannot be faked and has to be waited for. The suite lets at most a few dozen seconds pass in a test.
         evicts: whether the store itself keeps to a bound in bytes; it then defines :meth:`make_bounded_store`.
         leases: whether the store has leases (:class:`rowstamp.store.Leasing`).
+        batches: whether the store reads and puts several entries at once (:class:`rowstamp.store.Batching`).
         bounded_bytes: the bound given to :meth:`make_bounded_store`.
         sequences: how many random sequences of operations are compared with the model.
         too_large: a number of bytes that no blob of a bounded store can have.
@@ -183,6 +196,7 @@ class StoreHarness:
     unit: ClassVar[float] = 1.0
     evicts: ClassVar[bool] = False
     leases: ClassVar[bool] = False
+    batches: ClassVar[bool] = False
     bounded_bytes: ClassVar[int] = 64 * 1024
     too_large: ClassVar[int] = 256 * 1024
     sequences: ClassVar[int] = 60

@@ -21,6 +21,7 @@ import pytest
 
 from rowstamp.model import StampState
 from rowstamp.store import Store
+from rowstamp.testing.store_batches import BatchContract
 from rowstamp.testing.store_flows import FlowContract, PressureContract
 from rowstamp.testing.store_harness import HELD, MISSING, FakeClock, StoreHarness, digest, drive, token
 from rowstamp.testing.store_leases import LeaseContract
@@ -399,5 +400,7 @@ class HoldContract(StoreHarness):
         assert states(store, A) == (HELD,)
 
 
-class StoreSuite(EntryContract, StampContract, HoldContract, FlowContract, PressureContract, LeaseContract):
+class StoreSuite(
+    EntryContract, StampContract, HoldContract, FlowContract, PressureContract, LeaseContract, BatchContract
+):
     """The whole contract: subclass it for each store, under a name that pytest collects."""

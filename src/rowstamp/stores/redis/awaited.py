@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 
 from rowstamp.errors import StoreError
 from rowstamp.mirror import Mirror
-from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.model import ManySnapshot, StampState, StoreSnapshot
 from rowstamp.store import Outages
 from rowstamp.stores.redis import commands as ops
 from rowstamp.stores.redis import leases
@@ -133,6 +133,17 @@ class AsyncRedisStore:
         """See :meth:`rowstamp.store.Store.touch`."""
         return self._call(ops.touch(self._keys, tokens)) if tokens else _done(None)
 
+    async def read_many(self, entries: Sequence[bytes], stamps: Sequence[bytes]) -> ManySnapshot:
+        """See :meth:`rowstamp.store.Batching.read_many`."""
+        *found, states = await self._call_all(ops.read_many(entries, stamps))
+        return ManySnapshot(tuple([each.entry for each in found]), states.stamps)
+
+    async def put_many(
+        self, tokens: Mapping[bytes, bytes], entries: Sequence[tuple[bytes, bytes, float]], stamps: Sequence[bytes]
+    ) -> tuple[StampState, ...]:
+        """See :meth:`rowstamp.store.Batching.put_many`."""
+        return (await self._call_all(ops.put_many(self._keys, tokens, entries, stamps)))[-1].stamps  # type: ignore[no-any-return]
+
     def lease(self, entry: bytes, holder: bytes, ttl: float) -> Awaitable[bytes]:
         """See :meth:`rowstamp.store.Leasing.lease`."""
         return self._call(leases.lease(self._keys, entry, holder, ttl))
@@ -179,6 +190,15 @@ class AsyncRedisStore:
         lane.waiting.append((call, future))
         self._go(lane)
         return future
+
+    async def _call_all(self, calls: Sequence[ops.Call]) -> list[Any]:
+        """Let calls go together with the next trip."""
+        futures = [self._call(call) for call in calls]
+        await asyncio.wait(futures)  # all of them, so that an error of one leaves none unheard
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+        return [future.result() for future in futures]
 
     def _new_lane(self, loop: asyncio.AbstractEventLoop) -> _Lane:
         self._lanes = {known: lane for known, lane in self._lanes.items() if not known.is_closed()}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Self
 
 from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.mirror import Mirror
-from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.model import ManySnapshot, StampState, StoreSnapshot
 from rowstamp.store import Outages
 from rowstamp.stores.redis import commands as ops
 from rowstamp.stores.redis import leases, tls
@@ -100,6 +100,17 @@ class RedisStore:
         if tokens:
             self._call(ops.touch(self._keys, tokens))
 
+    def read_many(self, entries: Sequence[bytes], stamps: Sequence[bytes]) -> ManySnapshot:
+        """See :meth:`rowstamp.store.Batching.read_many`."""
+        *found, states = self._call_all(ops.read_many(entries, stamps))
+        return ManySnapshot(tuple([each.entry for each in found]), states.stamps)
+
+    def put_many(
+        self, tokens: Mapping[bytes, bytes], entries: Sequence[tuple[bytes, bytes, float]], stamps: Sequence[bytes]
+    ) -> tuple[StampState, ...]:
+        """See :meth:`rowstamp.store.Batching.put_many`."""
+        return self._call_all(ops.put_many(self._keys, tokens, entries, stamps))[-1].stamps  # type: ignore[no-any-return]
+
     def lease(self, entry: bytes, holder: bytes, ttl: float) -> bytes:
         """See :meth:`rowstamp.store.Leasing.lease`."""
         return self._call(leases.lease(self._keys, entry, holder, ttl))  # type: ignore[no-any-return]
@@ -150,10 +161,14 @@ class RedisStore:
     # ---------------------------------------------------------------------------------------------------- trips
 
     def _call(self, call: ops.Call) -> Any:
-        (outcome,) = self._converse([call])
-        if isinstance(outcome, Exception):
-            raise self._complaints.of(outcome)
-        return outcome
+        return self._call_all([call])[0]
+
+    def _call_all(self, calls: Sequence[ops.Call]) -> list[Any]:
+        outcomes = self._converse(calls)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise self._complaints.of(outcome)
+        return outcomes
 
     def _converse(self, calls: Sequence[ops.Call]) -> list[Any]:
         if self._closed:

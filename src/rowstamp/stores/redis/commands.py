@@ -53,6 +53,8 @@ __all__ = [
     "hold",
     "mint",
     "put",
+    "put_many",
+    "read_many",
     "release",
     "state_of",
     "touch",
@@ -237,6 +239,22 @@ def _releases(keys: Keys, tokens: Mapping[bytes, bytes], writer: bytes) -> list[
         return Order(key, words)
 
     return [order(*item) for item in tokens.items()]
+
+
+def read_many(entries: Sequence[bytes], stamps: Sequence[bytes]) -> list[Call]:
+    """See :meth:`rowstamp.store.Batching.read_many`: calls that are made together."""
+    return [*(Read(entry, ()) for entry in entries), Read(None, stamps)]
+
+
+def put_many(
+    keys: Keys,
+    tokens: Mapping[bytes, bytes],
+    entries: Sequence[tuple[bytes, bytes, float]],
+    stamps: Sequence[bytes],
+) -> list[Call]:
+    """See :meth:`rowstamp.store.Batching.put_many`: calls that are made together."""
+    touched = [touch(keys, tokens)] if tokens else []
+    return [*touched, *(put(keys, *entry) for entry in entries), Read(None, stamps)]
 
 
 def clear(keys: Keys, known: Epoch) -> Write:
