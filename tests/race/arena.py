@@ -240,7 +240,7 @@ def _threads(place: Place) -> tuple[int, int]:
     """Run all workers as threads."""
     spec, ledger, supervisor = place.spec, place.ledger, place.supervisor
     build(spec.database, spec.journal)
-    sys.setswitchinterval(0.0001)
+    sys.setswitchinterval(spec.breath / 5)
     store = MemoryStore()
     dawdling = traps.dawdling(place.rng, spec.dawdle, spec.pause)
     trapped = traps.TrappedStore(store, captured=dawdling, loaded=dawdling, held=dawdling, committed=dawdling)

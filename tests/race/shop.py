@@ -80,11 +80,12 @@ def do_not_sync(connection: Any, _record: Any) -> None:
 
 
 def build(url: str, journal: str | None) -> None:
-    """Make the tables, with version 0 of every row."""
+    """Make the tables anew, with version 0 of every row."""
     engine = open_engine(url)
     with engine.connect() as connection:
         if journal is not None:
             connection.exec_driver_sql(f"PRAGMA journal_mode={journal}")
+    Base.metadata.drop_all(engine)
     Base.metadata.create_all(engine)
     with engine.begin() as connection:
         connection.execute(insert(Shelf), [{"id": shelf} for shelf in range(SHELVES)])

@@ -31,6 +31,8 @@ class Spec:
         quick: the share of reads that are functions which find their database by themselves.
         dawdle: how likely each step of the protocol is to be delayed.
         pause: how long such a delay may be, in seconds.
+        breath: how long writers wait before they look again whether the readers have caught up, in seconds. The witness
+            waits ten times that, and threads take turns after a fifth of it.
         hot: how many rows are written.
         weakening: how the protocol is weakened, by name; ``""``: not at all. Such a run ends with the first stale read.
         patience: how long the run may take, in seconds.
@@ -54,6 +56,7 @@ class Spec:
     quick: float = 0.2
     dawdle: float = 0.1
     pause: float = 0.002
+    breath: float = 0.0005
     hot: int = ROWS
     weakening: str = ""
     patience: float = 200.0
@@ -65,7 +68,7 @@ class Spec:
     @property
     def namespace(self) -> str:
         """What keeps two races on one server apart: a function that finds its database by itself has no part of it in its key."""
-        return f"race {self.async_database}"
+        return f"race {self.seed} {self.async_database}"
 
     @property
     def workers(self) -> int:

@@ -45,7 +45,7 @@ BATCH: Final = 50
 """How many reads a session makes."""
 
 
-def breathe(seconds: float = 0.0005) -> None:
+def breathe(seconds: float) -> None:
     """Leave the processor to those who are behind."""
     time.sleep(seconds)
 
@@ -271,7 +271,7 @@ def writer(place: Place, node: Node | None = None) -> None:
     own = node or Node(place.spec, writing_store(place))
     while not place.over():
         if place.behind():
-            breathe()
+            breathe(place.spec.breath)
         else:
             write_once(place, own)
     if node is None:
@@ -318,7 +318,7 @@ def witness(place: Place, _node: Node | None = None) -> None:
     while not place.over():
         with contextlib.suppress(SQLAlchemyError):
             place.ledger.know(place.number, committed_versions(autocommit))
-        breathe(0.005)
+        breathe(10 * place.spec.breath)
     engine.dispose()
 
 
@@ -341,7 +341,7 @@ async def _cancel_commits(place: Place) -> None:
     statements = _hot(spec, statement_reads())
     while not place.over():
         if place.behind():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(2 * place.spec.breath)
             continue
         async with AsyncSession(at_level) as session:
             await _write_async(place, session)
