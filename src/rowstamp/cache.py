@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from rowstamp.attaching import Attaching
 from rowstamp.calls import Calls
-from rowstamp.config import Config, check_names, check_near, check_secrets, check_size, check_tags, check_ttl
+from rowstamp.config import Config, Vary, check_names, check_near, check_secrets, check_size, check_tags, check_ttl
 from rowstamp.core import Core, Policy
 from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.events import Stats
@@ -45,7 +45,7 @@ class _BaseCache(Attaching):
         on_store_down: Literal["journal", "fail", "ignore"] = "journal",
         lease: float = 10,
         row_images: bool = True,
-        vary: Callable[[], Any] | None = None,
+        vary: Vary | None = None,
         near: int | str | None = None,
         freshness: Freshness = strict,
         compress: int | str | None = None,
@@ -225,7 +225,10 @@ class Cache(_BaseCache, Queries, KeyValues):
             so many seconds at most if that process dies; 0 lets each load.
         row_images: whether a write that does not say all keys of the rows it changes asks the database for them first, which
             costs one more statement and spares the results that depend on other rows.
-        vary: called for each key; what it returns becomes part of the key (tenant, role, locale).
+        vary: what else makes results other ones: a function, called for each key, whose value becomes part of it (tenant, locale); or
+            a list of such functions and of names of connection state, as in ``["search_path", "role", "app.tenant"]`` (of MySQL and
+            MariaDB also ``"database"`` for what ``USE`` changes, and ``"@variable"``). A connection whose state was changed bypasses
+            the cache, unless all that was changed is named here; then its values are part of the keys.
         near: how much of what is in the store this process keeps, too, in bytes or as a size like ``"64 MiB"``. Such a copy is
             used only while its stamps say so, but its payload is not transferred and mostly not decoded again. By default 32 MiB for
             Redis and Valkey and nothing for stores on this machine; 0 keeps nothing.

@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from rowstamp.errors import ConfigurationError
 from rowstamp.freshness import Freshness, check_freshness, strict
 
-__all__ = ["Config", "check_names", "check_near", "check_secrets", "check_size", "check_tags", "check_ttl"]
+__all__ = ["Config", "Vary", "check_names", "check_near", "check_secrets", "check_size", "check_tags", "check_ttl"]
 
 _SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
 SHORTEST_SECRET: Final = 16
@@ -112,6 +112,44 @@ def check_secrets(secret: object) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+Vary: TypeAlias = "Callable[[], Any] | Collection[str | Callable[[], Any]]"
+"""A function whose value is part of every key, or several of them and names of connection state."""
+
+_STATE: Final = re.compile(r"@?[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)*")
+
+
+def check_vary(vary: object) -> tuple[tuple[Callable[[], Any], ...], tuple[str, ...]]:
+    """Return the functions and the names of connection state in ``vary=``.
+
+    Raises:
+        ConfigurationError: it is a bare string, or holds what is neither a function nor such a name.
+    """
+    if vary is None:
+        return (), ()
+    if callable(vary):
+        return (vary,), ()
+    if isinstance(vary, str) and _STATE.fullmatch(vary):
+        msg = f"vary={vary!r} is neither a function nor a list: a connection's state is named as vary=[{vary!r}]"
+        raise ConfigurationError(msg)
+    if isinstance(vary, str | bytes) or not isinstance(vary, Collection):
+        msg = f"vary={vary!r} cannot be called: give a function that returns the tenant, role or locale"
+        raise ConfigurationError(msg)
+    functions: list[Callable[[], Any]] = []
+    states: set[str] = set()
+    for each in vary:  # pyright: ignore[reportUnknownVariableType]
+        if callable(each):  # pyright: ignore[reportUnknownArgumentType]
+            functions.append(each)
+        elif isinstance(each, str) and _STATE.fullmatch(each):
+            states.add(each)
+        else:
+            msg = (
+                f"vary= holds {each!r}, which is neither a function nor the name of a connection's state in lower case, such as"
+                " 'search_path', 'role', 'app.tenant', or 'database' for what USE changes"
+            )
+            raise ConfigurationError(msg)
+    return tuple(functions), tuple(sorted(states))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """How a cache behaves.
@@ -125,13 +163,17 @@ class Config:
             ``"ignore"`` commits and leaves old results to their time to live.
         row_images: whether a write that does not say all keys of the rows it changes asks the database for them first. It costs
             one more statement for such a write, and spares the results that depend on other rows.
-        vary: called for each key; what it returns becomes part of it (tenant, role, locale).
+        vary: what else is part of each key: what functions return when they are called for it (tenant, locale), and the state of
+            the connection by name (``"search_path"``, ``"role"``, ``"app.tenant"``; of MySQL and MariaDB ``"database"``,
+            ``"@variable"``). A connection on which other state is changed than is named here bypasses the cache.
         lease: how long one loader of the fleet keeps the others waiting at most, in seconds; 0 lets each process load.
         near: how much is kept in this process of what is in the store, in bytes; 0 keeps nothing, ``None`` leaves it to the
             kind of store.
         freshness: how fresh hits have to be that say nothing themselves.
         compress: from how many bytes on results are compressed; ``None`` for never.
         secrets: what entries are signed with, the first, and accepted with, each; without any they are not signed.
+        functions: those in ``vary``.
+        states: the names in ``vary``, in their order.
     """
 
     namespace: str = "rowstamp"
@@ -139,12 +181,14 @@ class Config:
     hold_ttl: float = 10.0
     on_store_down: Literal["journal", "fail", "ignore"] = "journal"
     row_images: bool = True
-    vary: Callable[[], Any] | None = None
+    vary: Vary | None = None
     lease: float = 10.0
     near: int | None = None
     freshness: Freshness = strict
     compress: int | None = None
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    functions: tuple[Callable[[], Any], ...] = field(init=False, repr=False)
+    states: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_ttl(self.ttl)
@@ -167,7 +211,10 @@ class Config:
                 f"freshness={self.freshness!r} with near=0: what is served within a bound is kept near; leave near= out"
             )
             raise ConfigurationError(msg)
-        vary: object = self.vary
-        if vary is not None and not callable(vary):
-            msg = f"vary={vary!r} cannot be called: give a function that returns the tenant, role or locale"
-            raise ConfigurationError(msg)
+        functions, states = check_vary(self.vary)
+        object.__setattr__(self, "functions", functions)
+        object.__setattr__(self, "states", states)
+
+    def varied(self) -> object:
+        """Return what the functions in ``vary`` say now."""
+        return tuple(function() for function in self.functions) if self.functions else None

@@ -115,7 +115,7 @@ class Core:
     @property
     def undisturbed(self) -> bool:
         """Whether a hit needs nothing but the store: the cache is on, says nothing of its own in keys, and owes the store nothing."""
-        return not (self.closed or self._disabled.get() or self.config.vary is not None or not self.journal.empty)
+        return not (self.closed or self._disabled.get() or self.config.functions or not self.journal.empty)
 
     @contextmanager
     def disabled(self) -> Generator[None, None, None]:

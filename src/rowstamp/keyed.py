@@ -58,7 +58,7 @@ class Keyed:
     def entry(self) -> bytes:
         """Return the key of its entry."""
         config = self.core.config
-        vary = config.vary() if config.vary is not None else None
+        vary = config.varied()
         try:
             return entry_key(config.namespace, (), "\0value", (self.key,), vary=vary)
         except UncacheableValue as exc:

@@ -7,12 +7,12 @@ of its context, report to it too, and calls that merely run at the same time do 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["Recorder", "active", "note", "recorders", "recording", "refuse"]
+__all__ = ["Recorder", "active", "note", "recorders", "recording", "refuse", "used_under"]
 
 
 class Recorder:
@@ -22,11 +22,20 @@ class Recorder:
         owner: the cache whose stamps count; those of another cache cannot be checked when the result is asked for.
         parent: the recorder of the call that this one is made by; what is reported to a recorder its parents hear too.
         captured: tokens read before the call began. A dependency is kept under such a token rather than under a newer one.
+        settings: the settings of connections that its key holds, so that what is read under them may be part of its result.
     """
 
-    __slots__ = ("_captured", "_lock", "_tokens", "closed", "owner", "parent", "reason", "sessions")
+    __slots__ = ("_captured", "_lock", "_tokens", "closed", "owner", "parent", "reason", "sessions", "settings")
 
-    def __init__(self, owner: object, parent: Recorder | None, captured: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        owner: object,
+        parent: Recorder | None,
+        captured: Mapping[bytes, bytes],
+        *,
+        settings: Collection[object] = (),
+    ) -> None:
+        self.settings = settings
         self.owner = owner
         self.parent = parent
         self.reason: str | None = None
@@ -118,3 +127,10 @@ def refuse(reason: str) -> None:
     """Report that something was done whose result cannot be kept."""
     for recorder in recorders():
         recorder.refuse(reason)
+
+
+def used_under(settings: object) -> None:
+    """Report that something was read on a connection with these settings, which is part of no result whose key lacks them."""
+    for recorder in recorders():
+        if settings not in recorder.settings:
+            recorder.refuse("connection state that its key does not hold")

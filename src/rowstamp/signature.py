@@ -67,7 +67,7 @@ class BoundCall:
             self._identity(),
             f"\0call {self.signature.name}",
             (version, owner, self.arguments),
-            vary=config.vary() if config.vary is not None else None,
+            vary=config.varied(),
         )
 
     def _identity(self) -> list[bytes]:

@@ -42,6 +42,32 @@ def test_each_option_is_checked(options: dict[str, Any]) -> None:
         Config(**options)
 
 
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ("search_path", r"vary=\['search_path'\]"),
+        ("the tenant", "give a function"),
+        (b"role", "give a function"),
+        (5, "give a function"),
+        (["Search Path"], "'Search Path', which is neither"),
+        (["role; DROP TABLE"], "which is neither"),
+        ([str.lower, 5], "5, which is neither"),
+    ],
+)
+def test_what_varies_is_functions_and_names(vary: Any, said: str) -> None:
+    """A name of connection state stands in a list, in lower case."""
+    with pytest.raises(ConfigurationError, match=said):
+        Config(vary=vary)
+
+
+def test_what_varies_is_sorted_out() -> None:
+    """Functions are called for each key; the order of names says nothing."""
+    config = Config(vary=["role", lambda: "north", "app.tenant", "@tenant"])
+    assert config.states == ("@tenant", "app.tenant", "role")
+    assert config.varied() == ("north",)
+    assert Config().varied() is None
+
+
 @pytest.mark.parametrize("near", [True, False, -1, 1.5, "much", "0 MiB", b"64"])
 def test_near_is_a_size(near: Any) -> None:
     """A number of bytes or a size with its unit; nothing is said by 0."""

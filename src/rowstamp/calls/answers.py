@@ -11,7 +11,7 @@ from typing import Any
 from rowstamp.calls.call import NOTHING, Call
 from rowstamp.calls.loads import Loads
 from rowstamp.calls.lookups import Lookups
-from rowstamp.calls.steps import Background, Flush, Load, Steps, Wait, running_loop
+from rowstamp.calls.steps import Background, Flush, Load, Settle, Steps, Wait, running_loop
 from rowstamp.calls.turns import Turns, patience_of
 from rowstamp.core import Core
 from rowstamp.errors import LoadTimeout
@@ -57,6 +57,10 @@ class Calls:
             return (yield Load(None))
         for session in call.situation.unflushed():
             yield Flush(session)
+        if call.situation.is_unsettled():
+            yield Settle(call.situation)
+            entry = call.entry_now()
+            call = replace(call, entry=entry, entry_now=lambda: entry, keep=None, seen=None)
         reason = call.situation.reason()
         if reason is not None:
             call.bypass(reason)

@@ -31,7 +31,7 @@ class Loads:
 
     def load(self, call: Call, missed: CallMiss) -> Steps:
         """Run the function, and return and store what it returns; where its load fails an old result may be returned."""
-        recorder = Recorder(self._core, active(), missed.captured)
+        recorder = Recorder(self._core, active(), missed.captured, settings=call.situation.settings())
         yield from self._capture(call, recorder)
         started = self._core.clock()
         try:

@@ -13,7 +13,7 @@ from rowstamp.errors import CorruptEntry, StoreError
 from rowstamp.model import StoreSnapshot
 from rowstamp.protocol import Flow, invalidate
 from rowstamp.protocol_calls import CallHit, CallMiss, lookup_call
-from rowstamp.recording import note
+from rowstamp.recording import active, note, used_under
 
 __all__ = ["Lookups"]
 
@@ -68,6 +68,9 @@ class Lookups:
             call.count("corrupt")
             return NOTHING
         note(self._core, found.tokens)
+        if active() is not None:
+            for settings in call.situation.settings():
+                used_under(settings)
         for counters in call.counters:
             counters.hit(found.load_time)
         if call.keep is not None:

@@ -10,15 +10,17 @@ from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rowstamp._sqlalchemy import run_in_greenlet
 from rowstamp.calls.call import NOTHING, Call, Detach
 from rowstamp.core import Core
 from rowstamp.drivers import perform, run, run_async
+from rowstamp.orm.situation import Situation
 from rowstamp.protocol import Operation
 from rowstamp.protocol_lease import Pause
 from rowstamp.recording import Recorder, recording
 from rowstamp.stampede import Flight
 
-__all__ = ["Background", "Flush", "Load", "Step", "Steps", "Wait", "drive", "drive_async", "running_loop"]
+__all__ = ["Background", "Flush", "Load", "Settle", "Step", "Steps", "Wait", "drive", "drive_async", "running_loop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,13 @@ class Flush:
     """Flush a session, as it was given. No reply."""
 
     session: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Find out in what state the connections of a call are, which is part of its key. No reply."""
+
+    situation: Situation
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class Background:
     ended: Callable[[Any, BaseException | None], None]
 
 
-Step: TypeAlias = Operation | Load | Flush | Wait | Pause | Background
+Step: TypeAlias = Operation | Load | Flush | Settle | Wait | Pause | Background
 Steps: TypeAlias = Generator[Step, Any, Any]
 
 
@@ -82,6 +91,8 @@ def drive(core: Core, steps: Steps, load: Callable[[], Any]) -> Any:
                     return load()
             case Flush(session):
                 return session.flush()
+            case Settle(situation):
+                return situation.settle()
             case Wait(flight, patience):
                 return flight.wait(patience)
             case Pause(seconds):
@@ -120,6 +131,8 @@ async def drive_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any
                     return await load()
             case Flush(session):
                 return await session.flush()
+            case Settle(situation):
+                return await run_in_greenlet(situation.settle)
             case Wait(flight, patience):
                 return await flight.wait_async(patience)
             case Pause(seconds):

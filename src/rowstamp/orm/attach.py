@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
+from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
 from rowstamp._sqlalchemy import is_server_side
 from rowstamp.orm.attachment import Attachment, register, unregister
@@ -118,17 +118,20 @@ def _dispatch(
         return note_ddl(attachment, connection, context, sql, execute) or None
     if context.isinsert or context.isupdate or context.isdelete:
         return note_dml(attachment, connection, context, sql, execute) or None
+    if compiled is not None and isinstance(compiled.statement, RollbackToSavepointClause):
+        state_of(connection.connection).undone()
+        return None
     if compiled is not None and isinstance(compiled.statement, SavepointClause):
         note_savepoint(attachment, connection)
         return None
     if compiled is not None and isinstance(compiled.statement, ReleaseSavepointClause):
         return note_release(attachment, connection, execute) or None
     if context.executemany:
-        return note_text(attachment, connection, sql, execute) or None
+        return note_text(attachment, connection, sql, execute, parameters) or None
     execution = Execution.sent(context, sql, parameters)
     if serve_or_fill(attachment, connection, context, execution, execute):
         return True
     if compiled is None or compiled.isplaintext:
-        return note_text(attachment, connection, sql, execute) or None
+        return note_text(attachment, connection, sql, execute, parameters) or None
     analysis = execution.shape(attachment).analysis
-    return note_select(attachment, connection, analysis, sql, execution.translate, execute) or None
+    return note_select(attachment, connection, analysis, execution, execute) or None

@@ -13,7 +13,7 @@ from rowstamp.analysis.images import Image, ImagePlan
 from rowstamp.analysis.schema import schema_of
 from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.sqlite import in_driver_transaction
-from rowstamp.orm.transaction import TransactionState
+from rowstamp.orm.transaction import NO_SETTINGS, TransactionState
 
 __all__ = ["OWN", "ask", "rights_of"]
 
@@ -40,7 +40,7 @@ def ask(
     serialized, a lost connection.
     """
     dialect = attachment.dialect
-    if state.altered or state.altered_locally or dialect.driver not in _DRIVERS:
+    if state.altered or state.altered_locally or state.settings != NO_SETTINGS or dialect.driver not in _DRIVERS:
         return None  # with other rights or another search path it might be refused
     wanted = plan.wanted(parameter_sets, dialect)
     if wanted is None or rights_of(attachment, connection, plan, translate) is Rights.NONE:

@@ -12,6 +12,7 @@ from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.consequences import with_consequences
 from rowstamp.orm.isolation import autocommits
+from rowstamp.orm.settings import may_alter
 from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import commit_state, state_of
 
@@ -35,6 +36,8 @@ def publish(
     """
     state = state_of(connection.connection)
     found = with_consequences(attachment, found)
+    if Dependency.everything() in found:
+        may_alter(attachment, state)
     if not alone:
         state.touch(found)
         return False

@@ -15,15 +15,18 @@ from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.collations import note_collation
 from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything, with_consequences
 from rowstamp.orm.publishing import Execute, is_alone, publish_definition, verb
+from rowstamp.orm.settings import alter, may_alter
 from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import TransactionState, commit_state, state_of
 
-__all__ = ["alter", "commit_what_is_open", "note_release", "note_savepoint", "note_text"]
+__all__ = ["commit_what_is_open", "note_release", "note_savepoint", "note_text"]
 
 _MYSQL: Final = frozenset({"mysql", "mariadb"})
 
 
-def note_text(attachment: Attachment, connection: Connection, sql: str, execute: Execute) -> bool:
+def note_text(
+    attachment: Attachment, connection: Connection, sql: str, execute: Execute, parameters: object = ()
+) -> bool:
     """Note raw SQL; return whether it was executed here because it may commit."""
     state = state_of(connection.connection)
     note_collation(attachment.dialect, sql)
@@ -35,8 +38,7 @@ def note_text(attachment: Attachment, connection: Connection, sql: str, execute:
     if facts.understood and facts.kind in _ENDS:
         return _ENDS[facts.kind](attachment, connection, sql, execute)
     if facts.understood and facts.kind is TextKind.SESSION:
-        alter(state, sql)
-        attachment.alters = True
+        alter(attachment, state, sql, parameters)
     found = _effects(attachment, facts, sql)
     if attachment.dialect.name in _MYSQL and (not facts.understood or "call" in facts.functions):
         return _perhaps_commit(attachment, state, found, execute)
@@ -82,6 +84,8 @@ def _rollback(_attachment: Attachment, connection: Connection, _sql: str, execut
 def _savepoint(attachment: Attachment, connection: Connection, sql: str, execute: Execute) -> bool:
     if verb(sql) == "RELEASE":
         return note_release(attachment, connection, execute)
+    if verb(sql) == "ROLLBACK":
+        state_of(connection.connection).undone()
     note_savepoint(attachment, connection)
     return False
 
@@ -107,6 +111,7 @@ def _perhaps_commit(attachment: Attachment, state: TransactionState, found: set[
 
     What is open is published now, and again at the end of the transaction: it may be open still.
     """
+    may_alter(attachment, state)
     state.touch(with_consequences(attachment, found))
     pending = state.all_effects(attachment)
     if not pending:
@@ -136,20 +141,6 @@ def note_release(attachment: Attachment, connection: Connection, execute: Execut
         state.ended()
     return True
 
-
-def alter(state: TransactionState, sql: str) -> None:
-    """Note that a connection's state is no longer what others have."""
-    shown = " ".join(sql.split())[:60]
-    if _LOCAL.search(sql):
-        state.altered_locally = shown
-    else:
-        state.altered = shown
-
-
-_LOCAL: Final = re.compile(
-    r"^\s*SET\s+(LOCAL|TRANSACTION)\b|\bset_config\s*\([^()]*,\s*'?t(rue)?'?\s*\)", re.IGNORECASE
-)
-"""What ends with the transaction. A ``set_config`` whose third argument is a parameter is taken to outlast it."""
 
 _CHANGES_NO_ROWS: Final = re.compile(
     r"\s*(PREPARE\s+TRANSACTION|CREATE\s+(SEQUENCE|TYPE|DOMAIN|EXTENSION|COLLATION|ROLE|USER)|COMMENT\s+ON|GRANT|REVOKE)"

@@ -21,8 +21,9 @@ from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import requested
 from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
 from rowstamp.orm.replica import BEHIND, may_be_behind
+from rowstamp.orm.settings import UNKNOWN_STATE, settings_of
 from rowstamp.orm.shape import Shape
-from rowstamp.orm.transaction import TransactionState, state_of
+from rowstamp.orm.transaction import NO_SETTINGS, TransactionState, state_of
 from rowstamp.protocol import Hit, SnapshotView, Ticket
 
 __all__ = [
@@ -122,8 +123,15 @@ class Prepared:
     ticket: Ticket | None = None
 
 
-def prepare(attachment: Attachment, execution: Execution) -> Prepared | Bypass | None:
+def prepare(
+    attachment: Attachment, execution: Execution, connection: Connection | None = None
+) -> Prepared | Bypass | None:
     """Return how an execution may be cached as far as the statement tells, or ``None`` if nobody asked for it.
+
+    Args:
+        attachment: the engine's attachment.
+        execution: what is to be executed.
+        connection: where, if that is known.
 
     Raises:
         ConfigurationError: the execution option is neither ``cached(...)`` nor ``False``.
@@ -140,8 +148,11 @@ def prepare(attachment: Attachment, execution: Execution) -> Prepared | Bypass |
     reason = _reason_against(attachment, execution, shape.analysis)
     if reason is not None:
         return Bypass(reason)
+    settings = NO_SETTINGS if connection is None else settings_of(connection)
+    if settings is None:
+        return Bypass(UNKNOWN_STATE)
     try:
-        entry = _entry(attachment, execution, shape, option.vary)
+        entry = _entry(attachment, execution, shape, (option.vary, settings))
     except UncacheableValue as exc:
         return Bypass(f"a parameter cannot be part of a key: {exc.reason}")
     found, stamps = shape.dependencies(execution.values, execution.translate, option.tags, shape.ignored(core.policies))
@@ -169,7 +180,7 @@ def _entry(attachment: Attachment, execution: Execution, shape: Shape, vary: obj
         (attachment.identity(execution.translate), shape.fingerprint),
         execution.sql,
         _plain(execution.parameters),
-        vary=(vary, config.vary() if config.vary is not None else None),
+        vary=(vary, config.varied()),
     )
 
 
@@ -254,7 +265,7 @@ def serve_or_fill(
     marker = context.execution_options.get(PREPARED)
     if marker is Marker.SKIP or (marker is None and not attachment.serves) or not attachment.core.enabled:
         return False
-    decision = prepare(attachment, execution)
+    decision = prepare(attachment, execution, connection)
     if decision is None:
         return False
     state = state_of(connection.connection)

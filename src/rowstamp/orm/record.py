@@ -41,8 +41,9 @@ from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import OPTION
 from rowstamp.orm.reads import Execution
 from rowstamp.orm.replica import BEHIND, may_be_behind
+from rowstamp.orm.settings import UNKNOWN_STATE, settings_of
 from rowstamp.orm.transaction import TransactionState, state_of
-from rowstamp.recording import Recorder, recorders, refuse
+from rowstamp.recording import Recorder, recorders, refuse, used_under
 
 __all__ = [
     "found_in_identity_map",
@@ -87,8 +88,11 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
     shape = execution.shape(attachment)
     dependencies, stamps = shape.dependencies(execution.values, execution.translate, ())
     state = state_of(connection.connection)
+    settings = settings_of(connection)  # before the snapshot is looked at: to ask is to read
     view = observe(attachment, connection, state)
-    reason = shape.analysis.refused
+    if settings:
+        used_under(settings)
+    reason = UNKNOWN_STATE if settings is None else shape.analysis.refused
     if reason is None or reason == _WITHOUT_DEPENDENCIES:
         reason = _reason_on(state, attachment, dependencies)
     if reason is None and not view.may_fill:
@@ -132,8 +136,11 @@ def _depend(attachment: Attachment, stamps: list[bytes]) -> None:
             recorder.add({stamp: tokens[stamp] for stamp in wanted})
 
 
-def record_hit(attachment: Attachment, context: Any) -> None:
-    """Report a statement that is served from the cache; its tokens have been noted."""
+def record_hit(attachment: Attachment, context: Any, connection: Connection | None) -> None:
+    """Report a statement that is served from the cache, on a session's connection if it has one; its tokens have been noted."""
+    settings = None if connection is None else state_of(connection.connection).settings
+    if settings:
+        used_under(settings)
     _check_loaded(attachment, context, Execution.of(context))
 
 

@@ -20,7 +20,7 @@ from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.deferred import after_begin
 from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION
-from rowstamp.orm.transaction import state_of
+from rowstamp.orm.transaction import NO_SETTINGS, state_of
 from rowstamp.protocol import SnapshotView
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def _nothing_on(attachment: Attachment, connection: Any) -> bool:
         return False
     state = state_of(connection.connection)
     if state.effects or state.inserts or state.altered or state.altered_locally or state.manual:
+        return False
+    if state.settings != NO_SETTINGS:
         return False
     return snapshot_view(attachment, connection) is SnapshotView.PER_STATEMENT
 

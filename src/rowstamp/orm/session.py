@@ -143,7 +143,7 @@ class _ReadConnection(StandInConnection):
         context = self._context(statement, parameters, options)
         if context is None:
             return Marker.SKIP
-        prepared = prepare(attachment, Execution.of(context))
+        prepared = prepare(attachment, Execution.of(context), existing)
         if prepared is None:
             return Marker.SKIP
         found = prepared if isinstance(prepared, Bypass) else lookup(attachment, prepared, _state(existing), view)
@@ -152,7 +152,7 @@ class _ReadConnection(StandInConnection):
             return Marker.SKIP
         if isinstance(found, ReplayCursor):
             if active() is not None:
-                record_hit(attachment, context)
+                record_hit(attachment, context, existing)
             context.cursor = found
             return result_of(context)
         return found

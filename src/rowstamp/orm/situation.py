@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -29,7 +31,8 @@ from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.deferred import after_begin
 from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION
-from rowstamp.orm.transaction import state_of
+from rowstamp.orm.settings import UNKNOWN_STATE, digest_of, settings_of
+from rowstamp.orm.transaction import NO_SETTINGS, Settings, state_of
 from rowstamp.protocol import SnapshotView
 
 if TYPE_CHECKING:
@@ -165,6 +168,8 @@ class Situation:
             state = state_of(bind.connection)
             if state.altered:
                 return f"connection state: {state.altered}"
+            if state.settings is None:
+                return UNKNOWN_STATE
             if state.manual:
                 return "transaction begun by SQL text"
         view = _view(attachment, bind)
@@ -191,6 +196,46 @@ class Situation:
             if isinstance(bind, Engine)
         )
 
+    # ----------------------------------------------------------------------------------------------- settling
+
+    def is_unsettled(self) -> bool:
+        """Return whether a connection's declared settings are part of the key, and have to be found out."""
+        return bool(self.core.config.states) and (bool(self._altered()) or bool(self._to_begin()))
+
+    def settle(self) -> None:
+        """Let sessions begin that have no connection yet, and ask all connections whose settings may have changed."""
+        with suppress(SQLAlchemyError):  # the function will meet it as well, or does not need the database
+            for session, bind in self._to_begin():
+                session.connection(bind_arguments={"bind": bind})
+        for connection in self._altered():
+            settings_of(connection)
+
+    def settings(self) -> frozenset[Settings]:
+        """Return the settings of the call's connections, which its key holds."""
+        found = (state_of(connection.connection).settings for connection in self._altered())
+        return frozenset(settings for settings in found if settings)
+
+    def _altered(self) -> list[Connection]:
+        return [
+            bind
+            for attachment, bind in self._places()
+            if attachment is not None
+            and isinstance(bind, Connection)
+            and state_of(bind.connection).settings != NO_SETTINGS
+        ]
+
+    def _to_begin(self) -> list[tuple[Session, Engine]]:
+        """Return the sessions whose connections may be told something when they begin."""
+        found: list[tuple[Session, Engine]] = []
+        for session in self.sessions:
+            if session_connections(session) or not session.is_active:
+                continue
+            for bind in session_binds(session):
+                attachment = attachment_of(bind.dialect) if isinstance(bind, Engine) else None
+                if attachment and (attachment.alters or watches_beginnings(session, bind, after_begin)):
+                    found.append((session, bind))
+        return found
+
     def has_connection(self) -> bool:
         """Return whether the call has taken a connection from a pool before it began."""
         return any(isinstance(bind, Connection) for _, bind in self._places())
@@ -212,6 +257,8 @@ class Situation:
             attachment = attachment_of(bind.dialect)
             if attachment is not None:
                 found.append(attachment.identity(bind.get_execution_options().get(_TRANSLATE)))
+                if isinstance(bind, Connection) and (settings := state_of(bind.connection).settings):
+                    found.append(digest_of(settings))
         return found
 
     # -------------------------------------------------------------------------------------------------- where

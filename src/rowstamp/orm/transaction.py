@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy.engine import Dialect
 
@@ -23,10 +23,16 @@ from rowstamp.analysis.writes import WriteAnalysis
 from rowstamp.model import Dependency, Unknown
 from rowstamp.orm.attachment import Attachment
 
-__all__ = ["TransactionState", "guard_commits", "state_of", "unguard_commits"]
+__all__ = ["NO_SETTINGS", "Settings", "TransactionState", "guard_commits", "state_of", "unguard_commits"]
 
 EFFECT_LIMIT: Final = 4096
 """Most row effects a transaction keeps apart; beyond it each table's rows are unknown."""
+
+Settings: TypeAlias = tuple[tuple[str, str | None], ...]
+"""Settings of a connection and their values; see :mod:`rowstamp.orm.settings`."""
+
+NO_SETTINGS: Final[Settings] = ()
+"""Those of a connection as it was when it was opened."""
 
 _KEY: Final = "rowstamp"
 
@@ -41,6 +47,8 @@ class TransactionState:
         inserts: the INSERT executed last, if the database assigned its keys: context, analysis, schema translation.
         altered: why the same SQL may mean something else on this connection than on others; empty if it does not.
         altered_locally: the same, until the transaction ends.
+        named: the declared settings that may ever have been changed.
+        settings: those, with their values; ``None`` when the connection has to be asked.
         savepoint_begins: whether the open transaction was begun by a savepoint (SQLite), whose release is its commit.
         prepared_as: the name of the open transaction, if it is to be committed in two phases.
         ending: whether its second phase is being sent, as SQL text by some drivers.
@@ -55,6 +63,8 @@ class TransactionState:
     inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list[tuple[Any, WriteAnalysis, Any]])
     altered: str = ""
     altered_locally: str = ""
+    named: frozenset[str] = frozenset()
+    settings: Settings | None = NO_SETTINGS
     level: str = ""
     spoken: bool = False
     left_open: bool = False
@@ -100,8 +110,14 @@ class TransactionState:
             )
         return found
 
+    def undone(self) -> None:
+        """Note that a part of the transaction was rolled back, or all of it ended: settings may be what they were before."""
+        if self.settings:
+            self.settings = None
+
     def ended(self) -> None:
         """Forget the transaction that has ended."""
+        self.undone()
         self.effects.clear()
         self.inserts.clear()
         self.noted = None

@@ -22,7 +22,9 @@ from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything, with_consequences
 from rowstamp.orm.images import ask, rights_of
 from rowstamp.orm.publishing import Execute, is_alone, publish, publish_definition
-from rowstamp.orm.raw import alter, commit_what_is_open, note_text
+from rowstamp.orm.raw import commit_what_is_open, note_text
+from rowstamp.orm.reads import Execution
+from rowstamp.orm.settings import alter, may_alter
 from rowstamp.orm.transaction import TransactionState, state_of
 
 __all__ = ["note_ddl", "note_dml", "note_select"]
@@ -62,10 +64,12 @@ def _called(attachment: Attachment, state: TransactionState, context: Any, sql: 
     """Return what the functions that DML calls may change besides; one may also alter the connection."""
     called = attachment.called_by(context.compiled)
     if called is not None and not called.isdisjoint(ALTERING):
-        alter(state, sql)
-        attachment.alters = True
+        alter(attachment, state, sql, context.parameters[0])
         called -= ALTERING
-    return called_effects(attachment, called, sql)
+    found = called_effects(attachment, called, sql)
+    if Dependency.everything() in found:
+        may_alter(attachment, state)
+    return found
 
 
 def _write_with_image(
@@ -100,20 +104,23 @@ _ADDS_UP: Final = frozenset({"psycopg", "pymysql", "asyncmy", "aiomysql", "mysql
 
 
 def note_select(
-    attachment: Attachment, connection: Connection, analysis: ReadAnalysis, sql: str, translate: Any, execute: Execute
+    attachment: Attachment,
+    connection: Connection,
+    analysis: ReadAnalysis,
+    execution: Execution,
+    execute: Execute,
 ) -> bool:
     """Note a SELECT that may write or alter its connection: DML in its CTEs, ``set_config``, an unknown function."""
     if analysis.alters:
-        alter(state_of(connection.connection), sql)
-        attachment.alters = True
+        alter(attachment, state_of(connection.connection), execution.sql, execution.parameters)
     if analysis.access is Access.READS:
         return False
     found: set[Dependency] = set()
     for table in analysis.writes:
-        found |= named_effects(attachment, *_schema_and_name(table, translate), translate)
+        found |= named_effects(attachment, *_schema_and_name(table, execution.translate), execution.translate)
     if not found:
-        found = warn_of_everything(sql, f"{analysis.refused}; cache.declare() says what functions do")
-    return publish(attachment, connection, found, execute, alone=is_alone(attachment, connection, sql))
+        found = warn_of_everything(execution.sql, f"{analysis.refused}; cache.declare() says what functions do")
+    return publish(attachment, connection, found, execute, alone=is_alone(attachment, connection, execution.sql))
 
 
 def note_ddl(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
