@@ -1,4 +1,5 @@
 pytest_plugins = [
+    "tests.faults.figures",
     "tests.model.figures",
     "tests.oracle.figures",
     "tests.race.figures",

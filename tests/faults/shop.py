@@ -18,6 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from rowstamp import AsyncCache, Cache, cached
 from rowstamp.testing.servers import ValkeyServer
+from tests.faults.figures import Load
 from tests.faults.proxy import Proxy
 
 
@@ -80,12 +81,13 @@ class Shop:
         self.read()
         return self.cache.stats().hits > before
 
-    def recover(self, seconds: float = 10) -> float:
-        """Read until a read is a hit again; return how long it took, in seconds."""
-        begin = time.monotonic()
+    def recover(self, seconds: float = 10, load: Load | None = None) -> None:
+        """Read until a read is a hit again, for so many seconds at most."""
+        deadline = time.monotonic() + seconds
         while not self.hits():
-            assert time.monotonic() - begin < seconds, "the cache did not come back"
-        return time.monotonic() - begin
+            assert time.monotonic() < deadline, "the cache did not come back"
+        if load is not None:
+            load.hit()
 
 
 @contextlib.contextmanager
@@ -97,11 +99,11 @@ def shop(url: str, database: str) -> Generator[Shop]:
         opened.close()
 
 
-def under_load(shop: Shop, fault: Callable[[], None], *, seconds: float = 0.3) -> list[float]:
-    """Let readers and a writer work while a fault happens; return how long each read took, in seconds."""
-    stop, errors, took = threading.Event(), list[BaseException](), list[float]()
+def under_load(shop: Shop, fault: Callable[[], None], *, seconds: float = 0.3) -> Load:
+    """Let readers and a writer work while a fault happens; return what they met."""
+    stop, errors, load = threading.Event(), list[BaseException](), Load()
 
-    def work(action: Callable[[], object], pause: float) -> None:
+    def work(action: Callable[[], object], pause: float, took: list[float]) -> None:
         try:
             while not stop.wait(pause):
                 begin = time.perf_counter()
@@ -110,20 +112,24 @@ def under_load(shop: Shop, fault: Callable[[], None], *, seconds: float = 0.3) -
         except BaseException as exc:  # noqa: BLE001 - raised by the thread that started this one
             errors.append(exc)
 
-    threads = [threading.Thread(target=work, args=(shop.read, 0.0005)) for _ in range(3)]
-    threads.append(threading.Thread(target=work, args=(shop.write, 0.02)))
+    threads = [threading.Thread(target=work, args=(shop.read, 0.0005, load.reads)) for _ in range(3)]
+    threads.append(threading.Thread(target=work, args=(shop.write, 0.02, list[float]())))
     for thread in threads:
         thread.start()
     stop.wait(seconds)
     try:
         fault()
+        load.over()
+        before = shop.cache.stats().hits
+        while not stop.wait(0.01) and time.monotonic() < load.fault_ended + seconds:
+            if shop.cache.stats().hits > before:
+                load.hit()
     finally:
-        stop.wait(seconds)
         stop.set()
         for thread in threads:
             thread.join()
     assert errors == []
-    return took
+    return load
 
 
 class AsyncShop:
@@ -166,26 +172,36 @@ class AsyncShop:
         await self.read()
         return self.cache.stats().hits > before
 
-    async def recover(self, seconds: float = 10) -> None:
+    async def recover(self, seconds: float = 10, load: Load | None = None) -> None:
         deadline = time.monotonic() + seconds
         while not await self.hits():
             assert time.monotonic() < deadline, "the cache did not come back"
+        if load is not None:
+            load.hit()
 
-    async def under_load(self, fault: Callable[[], None], *, seconds: float = 0.3) -> None:
-        stopping = False
+    async def under_load(self, fault: Callable[[], None], *, seconds: float = 0.3) -> Load:
+        stopping, load = False, Load()
 
-        async def work(action: Callable[[], Awaitable[object]], pause: float) -> None:
+        async def work(action: Callable[[], Awaitable[object]], pause: float, took: list[float]) -> None:
             while not stopping:
+                begin = time.perf_counter()
                 await action()
+                took.append(time.perf_counter() - begin)
                 await asyncio.sleep(pause)
 
-        tasks = [asyncio.ensure_future(work(self.read, 0.0005)) for _ in range(5)]
-        tasks.append(asyncio.ensure_future(work(self.write, 0.02)))
+        tasks = [asyncio.ensure_future(work(self.read, 0.0005, load.reads)) for _ in range(5)]
+        tasks.append(asyncio.ensure_future(work(self.write, 0.02, [])))
         await asyncio.wait(tasks, timeout=seconds)
         await asyncio.to_thread(fault)
-        await asyncio.wait(tasks, timeout=seconds)
+        load.over()
+        before = self.cache.stats().hits
+        while time.monotonic() < load.fault_ended + seconds and not any(task.done() for task in tasks):
+            if self.cache.stats().hits > before:
+                load.hit()
+            await asyncio.wait(tasks, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
         stopping = True
         await asyncio.gather(*tasks)
+        return load
 
 
 # ------------------------------------------------------------------------------------------------------ faults

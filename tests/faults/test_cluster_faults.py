@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from statistics import quantiles
 from typing import cast
 
 import pytest
@@ -11,6 +10,7 @@ import redis
 from redis.crc import key_slot
 
 from rowstamp.testing.servers import ValkeyServer
+from tests.faults.figures import Report
 from tests.faults.shop import OPTIONS, AsyncShop, shop, under_load
 from tests.servers.cluster import Cluster, cluster, until
 from tests.store.test_redis_cluster import begin_migration, end_migration, move_keys
@@ -60,25 +60,25 @@ FAULTS = [killed, handed_over, resharded]
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_stale_and_nothing_is_raised_while_a_cluster_is(
-    disturbed: Cluster, database: str, fault: Callable[[Cluster], None]
+    disturbed: Cluster, database: str, fault: Callable[[Cluster], None], fault_report: Report
 ) -> None:
     with shop(disturbed.url(**OPTIONS), database) as opened:
         opened.recover()
-        took = under_load(opened, lambda: fault(disturbed), seconds=0.5)
-        back = opened.recover(30)
+        load = under_load(opened, lambda: fault(disturbed), seconds=0.5)
+        opened.recover(30, load)
+        fault_report(f"cluster {fault.__name__}", load)
         opened.write()
         assert not opened.hits()
-    p99 = quantiles(took, n=100)[-1] * 1000
-    print(f"{fault.__name__}: {len(took)} reads and writes, p99 {p99:.1f} ms, hits again after {back:.1f} s")  # noqa: T201
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_nothing_is_stale_and_nothing_is_raised_in_tasks_while_a_cluster_is(
-    disturbed: Cluster, database: str, fault: Callable[[Cluster], None]
+    disturbed: Cluster, database: str, fault: Callable[[Cluster], None], fault_report: Report
 ) -> None:
     async with AsyncShop(disturbed.url(**OPTIONS), database) as opened:
         await opened.recover()
-        await opened.under_load(lambda: fault(disturbed), seconds=0.5)
-        await opened.recover(30)
+        load = await opened.under_load(lambda: fault(disturbed), seconds=0.5)
+        await opened.recover(30, load)
+        fault_report(f"cluster {fault.__name__}, in tasks", load)
         await opened.write()
         assert not await opened.hits()

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from rowstamp.stores.breaker import FAILURES
 from rowstamp.stores.redis.talk import Health
 from rowstamp.testing.servers import ValkeyServer
+from tests.faults.figures import Report
 from tests.faults.proxy import Proxy
 from tests.faults.shop import FAULTS, OPTIONS, AsyncShop, Fault, Shop, shop, under_load
 
@@ -28,21 +30,23 @@ def open_shop(proxy: Proxy, database: str) -> Iterator[Shop]:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_stale_and_nothing_is_raised_while_the_server_is(
-    open_shop: Shop, server: ValkeyServer, proxy: Proxy, fault: Fault
+    open_shop: Shop, server: ValkeyServer, proxy: Proxy, fault: Fault, fault_report: Report
 ) -> None:
-    under_load(open_shop, lambda: fault(server, proxy))
-    assert open_shop.recover() < 5
+    load = under_load(open_shop, lambda: fault(server, proxy))
+    open_shop.recover(load=load)
+    fault_report(fault.__name__, load)
     open_shop.write()
     assert not open_shop.hits()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_nothing_is_stale_and_nothing_is_raised_in_tasks_while_the_server_is(
-    server: ValkeyServer, proxy: Proxy, database: str, fault: Fault
+    server: ValkeyServer, proxy: Proxy, database: str, fault: Fault, fault_report: Report
 ) -> None:
     async with AsyncShop(proxy.url(**OPTIONS), database) as opened:
-        await opened.under_load(lambda: fault(server, proxy))
-        await opened.recover()
+        load = await opened.under_load(lambda: fault(server, proxy))
+        await opened.recover(load=load)
+        fault_report(f"{fault.__name__}, in tasks", load)
         await opened.write()
         assert not await opened.hits()
 
@@ -65,6 +69,25 @@ def test_a_server_that_is_down_at_the_start_is_found_later(server: ValkeyServer,
         opened.read()
         proxy.refusing = False
         opened.recover()
+
+
+def test_a_full_server_fails_fills_quietly_and_they_are_counted(open_shop: Shop, server: ValkeyServer) -> None:
+    """Under noeviction: reads and commits go on, commits are still seen, and with room again results are stored again."""
+    open_shop.recover()
+    open_shop.write()
+    with redis.Redis.from_url(server.url()) as client:
+        client.config_set("maxmemory", 1)
+        before = open_shop.cache.stats()
+        open_shop.read()
+        open_shop.write()
+        open_shop.read()
+        after = open_shop.cache.stats()
+        assert after.fills == before.fills
+        assert after.store_errors == before.store_errors + 2
+        assert after.invalidations == before.invalidations + 1
+        assert after.breakers_open == 0
+        client.config_set("maxmemory", 0)
+    open_shop.recover()
 
 
 def test_while_the_breaker_is_open_reads_do_not_wait(

@@ -96,3 +96,31 @@ def watched() -> Generator[Watched]:
         found = Watched(servers, sentinels)
         until(found.settled)
         yield found
+
+
+def killed(servers: Watched) -> None:
+    servers.primary().kill()
+    until(lambda: _is_another(servers))
+
+
+def _is_another(servers: Watched) -> bool:
+    """Whether the sentinels agree on a primary that runs."""
+    ports = {int(ask(each.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1]) for each in servers.sentinels}
+    if len(ports) != 1:
+        return False
+    try:
+        return str(ask(ports.pop(), "ROLE")[0]) == "master"
+    except OSError:
+        return False
+    except Exception as exc:
+        if "Connection refused" in str(exc):
+            return False
+        raise
+
+
+def handed_over(servers: Watched) -> None:
+    """A failover asked for, with the old primary alive: it becomes a replica, and its connections must not be trusted."""
+    old = servers.primary().port
+    ask(servers.sentinels[0].port, "SENTINEL", "FAILOVER", SERVICE)
+    until(lambda: str(ask(old, "ROLE")[0]) != "master")
+    until(lambda: _is_another(servers))

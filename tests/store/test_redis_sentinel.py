@@ -13,9 +13,10 @@ from rowstamp.stores import open_store, split_url
 from rowstamp.stores.redis import RedisStore
 from rowstamp.stores.redis.sentinel import SentinelAddress
 from rowstamp.testing.store_harness import digest
+from tests.faults.figures import Report
 from tests.faults.shop import AsyncShop, shop, under_load
 from tests.store.redis_support import AsyncRedisSuite, RedisSuite
-from tests.store.redis_topology import SERVICE, Watched, ask, until, watched
+from tests.store.redis_topology import SERVICE, Watched, handed_over, killed, watched
 
 pytestmark = pytest.mark.once
 
@@ -53,52 +54,26 @@ class TestAsyncRedisStoreBehindSentinel(_BehindSentinel, AsyncRedisSuite):
     pass
 
 
-def killed(servers: Watched) -> None:
-    servers.primary().kill()
-    until(lambda: _is_another(servers))
-
-
-def _is_another(servers: Watched) -> bool:
-    """Whether the sentinels agree on a primary that runs."""
-    ports = {int(ask(each.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1]) for each in servers.sentinels}
-    if len(ports) != 1:
-        return False
-    try:
-        return str(ask(ports.pop(), "ROLE")[0]) == "master"
-    except OSError:
-        return False
-    except Exception as exc:
-        if "Connection refused" in str(exc):
-            return False
-        raise
-
-
-def handed_over(servers: Watched) -> None:
-    """A failover asked for, with the old primary alive: it becomes a replica, and its connections must not be trusted."""
-    old = servers.primary().port
-    ask(servers.sentinels[0].port, "SENTINEL", "FAILOVER", SERVICE)
-    until(lambda: str(ask(old, "ROLE")[0]) != "master")
-    until(lambda: _is_another(servers))
-
-
 @pytest.mark.parametrize("failover", [killed, handed_over])
 def test_nothing_is_stale_and_nothing_is_raised_while_the_primary_is(
-    disturbed: Watched, tmp_path: Path, failover: Callable[[Watched], None]
+    disturbed: Watched, tmp_path: Path, failover: Callable[[Watched], None], fault_report: Report
 ) -> None:
     with shop(disturbed.url + OPTIONS, f"{tmp_path}/shop.db") as opened:
-        under_load(opened, lambda: failover(disturbed), seconds=0.5)
-        assert opened.recover() < 6
+        load = under_load(opened, lambda: failover(disturbed), seconds=0.5)
+        opened.recover(load=load)
+        fault_report(f"primary {failover.__name__}", load)
         opened.write()
         assert not opened.hits()
 
 
 @pytest.mark.parametrize("failover", [killed, handed_over])
 async def test_nothing_is_stale_and_nothing_is_raised_in_tasks_while_the_primary_is(
-    disturbed: Watched, tmp_path: Path, failover: Callable[[Watched], None]
+    disturbed: Watched, tmp_path: Path, failover: Callable[[Watched], None], fault_report: Report
 ) -> None:
     async with AsyncShop(disturbed.url + OPTIONS, f"{tmp_path}/shop.db") as opened:
-        await opened.under_load(lambda: failover(disturbed), seconds=0.5)
-        await opened.recover()
+        load = await opened.under_load(lambda: failover(disturbed), seconds=0.5)
+        await opened.recover(load=load)
+        fault_report(f"primary {failover.__name__}, in tasks", load)
         await opened.write()
         assert not await opened.hits()
 
