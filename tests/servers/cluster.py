@@ -95,6 +95,23 @@ class Cluster:
         until(lambda: str(ask(replica.port, "ROLE")[0]) == "master")
         until(self.agrees)
 
+    def join(self, node: ValkeyServer) -> None:
+        """Make a server that runs a node, without slots, and wait until everybody knows."""
+        first = self.nodes[0]
+        self.nodes.append(node)
+        _meet(first, node)
+        until(lambda: all(_knows(each, len(self.nodes)) for each in self.nodes))
+        until(self.agrees)
+
+    def leave(self, node: ValkeyServer) -> None:
+        """Stop a node that has no slots, and let the others forget it."""
+        name = self.name_of(node)
+        self.nodes.remove(node)
+        node.stop()
+        for each in self.nodes:
+            ask(each.port, "CLUSTER", "FORGET", name)
+        until(lambda: all(_knows(each, len(self.nodes)) for each in self.nodes))
+
     def _map(self, node: ValkeyServer) -> Iterator[tuple[int, int, int]]:
         for first, last, primary, *_ in sorted(ask(node.port, "CLUSTER", "SLOTS"), key=lambda row: int(row[0])):
             yield first, last, primary[1]
@@ -117,13 +134,17 @@ def _join(found: Cluster, nodes: Sequence[ValkeyServer]) -> None:
         ask(nodes[shard].port, "CLUSTER", "ADDSLOTSRANGE", str(low), str(high))
         ask(nodes[shard].port, "CLUSTER", "SET-CONFIG-EPOCH", str(shard + 1))
     for node in others:
-        bus = ask(node.port, "CONFIG", "GET", "cluster-port")[1]
-        ask(first.port, "CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
+        _meet(first, node)
     until(lambda: all(_knows(node, len(nodes)) for node in nodes))
     for primary, replica in zip(nodes[:SHARDS], nodes[SHARDS:], strict=True):
         ask(replica.port, "CLUSTER", "REPLICATE", found.name_of(primary))
     until(found.agrees)
     until(lambda: all(_is_linked(node) for node in nodes[SHARDS:]))
+
+
+def _meet(first: ValkeyServer, node: ValkeyServer) -> None:
+    bus = ask(node.port, "CONFIG", "GET", "cluster-port")[1]
+    ask(first.port, "CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
 
 
 def _is_linked(replica: ValkeyServer) -> bool:

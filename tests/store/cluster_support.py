@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from redis.crc import key_slot
@@ -37,6 +37,11 @@ def names_on(cluster: Cluster, node: ValkeyServer, kind: bytes = STAMPS) -> Iter
         name = digest(f"name {number}")
         if owners[key_slot(kind + name)] is node:
             yield name
+
+
+def stamps_on_all(cluster: Cluster) -> list[bytes]:
+    """Two stamps on each primary."""
+    return [name for node in cluster.primaries() for name in islice(names_on(cluster, node), 2)]
 
 
 @dataclass

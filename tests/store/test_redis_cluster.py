@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -23,10 +23,10 @@ from rowstamp.stores import open_store, split_url
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore
 from rowstamp.stores.redis import commands as ops
 from rowstamp.stores.redis.cluster import ClusterAddress
-from rowstamp.testing.servers import ValkeyServer
-from rowstamp.testing.store_harness import HELD, MISSING, digest, run_flow, token
-from tests.servers.cluster import Cluster, ask, cluster, until
-from tests.store.cluster_support import STAMPS, address_of_cluster, names_on, watched
+from rowstamp.testing.servers import ValkeyServer, free_port
+from rowstamp.testing.store_harness import HELD, MISSING, digest, drive, run_flow, token
+from tests.servers.cluster import OPTIONS, Cluster, ask, cluster, until
+from tests.store.cluster_support import STAMPS, address_of_cluster, stamps_on_all, watched
 
 pytestmark = pytest.mark.once
 
@@ -48,11 +48,6 @@ def disturbed() -> Iterator[Cluster]:
     """A cluster for one test."""
     with cluster(lambda options: ValkeyServer(options=options)) as found:
         yield found
-
-
-def stamps_on_all(cluster: Cluster) -> list[bytes]:
-    """Two stamps on each primary."""
-    return [name for node in cluster.primaries() for name in islice(names_on(cluster, node), 2)]
 
 
 def filled(store: Store, stamps: list[bytes]) -> None:
@@ -166,7 +161,8 @@ def move_keys(slot: int, source: ValkeyServer, target: ValkeyServer) -> int:
 
 
 def end_migration(found: Cluster, slot: int, target: ValkeyServer) -> None:
-    for node in found.primaries():
+    # The new owner first: who has nothing left may forget that it was asked.
+    for node in [target, *(each for each in found.primaries() if each is not target)]:
         ask(node.port, "CLUSTER", "SETSLOT", str(slot), "NODE", found.name_of(target))
     until(found.agrees)
 
@@ -289,6 +285,44 @@ def test_a_node_that_has_nothing_any_more_is_forgotten(disturbed: Cluster) -> No
     disturbed.failover(disturbed.replica_of(old))
     until(lambda: bool(store.read(E, stamps)) and old.port not in {node.port for node in store._lines})
     store.close()
+
+
+@pytest.mark.parametrize("kind", [RedisStore, AsyncRedisStore])
+def test_a_node_may_join_and_leave(disturbed: Cluster, kind: type[RedisStore | AsyncRedisStore]) -> None:
+    """It gets a slot, with a hold in it, and gives it back before it goes; the store finds out by being sent there."""
+    opened = kind(address_of_cluster(disturbed), hold_ttl=0)
+    stamp = digest("moving")
+    slot = key_slot(STAMPS + stamp)
+    with drive(opened, check=False) as store, new_node() as node:
+        filled(store, [stamp])
+        disturbed.join(node)
+        assert hits(store, [stamp])
+        source = disturbed.owner(slot)
+        begin_migration(disturbed, slot, source, node)
+        store.hold([stamp], ANN, 60)
+        move_keys(slot, source, node)
+        end_migration(disturbed, slot, node)
+        assert store.read(E, [stamp]).stamps == (HELD,)
+        assert store.release({stamp: digest("new")}, ANN) == (True,)
+        filled(store, [stamp])
+        assert hits(store, [stamp])
+        assert node.port in {known.port for known in opened._plan.route.nodes}
+        begin_migration(disturbed, slot, node, source)
+        move_keys(slot, node, source)
+        end_migration(disturbed, slot, source)
+        disturbed.leave(node)
+        with pytest.raises(StoreError, match="cannot be reached"):  # a bypass: nobody has told the store
+            store.read(E, [stamp])
+        assert store.read(E, [stamp]).stamps == (MISSING,)
+        filled(store, [stamp])
+        assert hits(store, [stamp])
+        assert node.port not in {known.port for known in opened._plan.route.nodes}
+
+
+@contextlib.contextmanager
+def new_node() -> Generator[ValkeyServer]:
+    with ValkeyServer(options={**OPTIONS, "cluster-port": str(free_port())}) as node:
+        yield node
 
 
 # ------------------------------------------------------------------------------------------ marks, ends, clear

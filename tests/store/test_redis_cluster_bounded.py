@@ -10,7 +10,7 @@ from rowstamp.store import Store
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore
 from rowstamp.testing.store_harness import drive
 from tests.servers.cluster import Cluster, ask
-from tests.store.cluster_support import address_of_cluster
+from tests.store.cluster_support import address_of_cluster, stamps_on_all
 from tests.store.test_redis_bounded import Process
 from tests.store.test_redis_cluster import (
     begin_migration,
@@ -18,7 +18,6 @@ from tests.store.test_redis_cluster import (
     end_migration,
     move_keys,
     slot_and_ends,
-    stamps_on_all,
 )
 
 __all__ = ["disturbed"]

@@ -15,6 +15,7 @@ import pytest
 import redis
 import redis.asyncio
 
+from rowstamp.entry import pack_entry
 from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import commit, fill, lookup
@@ -287,11 +288,23 @@ def test_the_key_of_a_held_stamp_ends_with_its_last_hold(client: redis.Redis, st
     assert 5 < client.ttl(b"rs:s:" + A) <= 10
 
 
+@pytest.fixture(params=["valkey_server", "redis_server"])
+def measured(request: pytest.FixtureRequest) -> Iterator[tuple[redis.Redis, RedisStore]]:
+    """A store on Valkey or Redis, and a client that asks what its keys take."""
+    url: str = request.getfixturevalue(request.param).url()
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        store = RedisStore(address_of(url), hold_ttl=0)
+        yield client, store
+        store.close()
+
+
 @pytest.mark.parametrize("dependencies", [3, 300])
 def test_bookkeeping_takes_no_more_than_250_bytes_an_entry(
-    client: redis.Redis, store: RedisStore, dependencies: int
+    measured: tuple[redis.Redis, RedisStore], dependencies: int
 ) -> None:
     """However many dependencies, and with a stamp that nothing else depends on."""
+    client, store = measured
     shared = [digest(f"shared {number}") for number in range(dependencies - 1)]
     store.mint({stamp: fresh_token() for stamp in shared})
     key, stamps = digest("some entry"), [digest("row"), *shared]
@@ -300,6 +313,20 @@ def test_bookkeeping_takes_no_more_than_250_bytes_an_entry(
     run_flow(store, fill(ticket, b"", ttl=100))
     entry, stamp = (client.memory_usage(name) or 0 for name in (b"rs:e:" + key, b"rs:s:" + stamps[0]))
     assert entry + stamp <= 250
+
+
+def test_with_its_share_of_the_servers_tables_an_entry_takes_no_more_than_250_bytes(
+    measured: tuple[redis.Redis, RedisStore],
+) -> None:
+    """MEMORY USAGE leaves out the tables, and that of the times to live is as large as the other."""
+    client, store = measured
+    store.put(digest("the first connects"), b"", 100)
+    blobs = {key: pack_entry(key, {key: key}, bytes(400)) for key in map(digest, map(str, range(2000)))}
+    before: Any = client.info("memory")
+    for key, blob in blobs.items():
+        store.put(key, blob, 100)
+    after: Any = client.info("memory")
+    assert (after["used_memory"] - before["used_memory"]) / len(blobs) - 400 <= 250
 
 
 def test_a_lost_epoch_is_a_miss_and_another_one_is_made(client: redis.Redis, store: RedisStore) -> None:

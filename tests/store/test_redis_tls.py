@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,47 +10,13 @@ import pytest
 from rowstamp.errors import ConfigurationError
 from rowstamp.stores import open_store
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore
-from rowstamp.testing.servers import free_port
 from rowstamp.testing.store_harness import digest, drive, token
-from tests.servers.redis import RedisServer, make_redis_server
-from tests.servers.support import find_program
+from tests.servers.redis import RedisServer
+from tests.store.tls_support import Authority, secured
 
 pytestmark = pytest.mark.once
 
 E, A, ANN = digest("entry"), digest("a"), digest("ann")
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._program = find_program("openssl", remedy="apt-get install openssl")
-        self._folder = folder
-        self._name = name
-        self.certificate = folder / f"{name}.crt"
-        self._openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-            "-keyout", folder / f"{name}.key", "-out", self.certificate, "-subj", f"/CN={name}",
-            "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign",
-        )  # fmt: skip
-
-    def sign(self, name: str, alternative: str) -> tuple[Path, Path]:
-        """Return a certificate and its key."""
-        certificate, key, request = (self._folder / f"{name}.{end}" for end in ("crt", "key", "csr"))
-        self._openssl(
-            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-keyout", key, "-out", request, "-subj", f"/CN={name}",
-        )  # fmt: skip
-        extensions = self._folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={alternative}\n")
-        self._openssl(
-            "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._folder / f"{self._name}.key",
-            "-CAcreateserial", "-days", "2", "-out", certificate, "-extfile", extensions,
-        )  # fmt: skip
-        return certificate, key
-
-    def _openssl(self, *words: str | Path) -> None:
-        subprocess.run([self._program, *words], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +27,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def authority(folder: Path) -> Authority:
     return Authority(folder, "authority")
-
-
-def secured(authority: Authority, name: str, alternative: str = "IP:127.0.0.1", clients: str = "no") -> RedisServer:
-    certificate, key = authority.sign(name, alternative)
-    return make_redis_server({
-        "tls-port": str(free_port()),
-        "tls-cert-file": str(certificate),
-        "tls-key-file": str(key),
-        "tls-ca-cert-file": str(authority.certificate),
-        "tls-auth-clients": clients,
-    })  # fmt: skip
 
 
 @pytest.fixture(scope="module")
