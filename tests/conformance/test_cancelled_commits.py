@@ -95,7 +95,8 @@ def test_cancelled_at_the_commit(async_env: Env, sent: bool) -> None:
     dialect.do_commit = do_commit
     env.cache.attach(target)
     await_only(commit_and_cancel(target, parked))
-    assert not env.served(NAMES), "an outcome that nobody knows does not let go of the stamps"
+    for _ in range(2):
+        assert not env.served(NAMES), "an outcome that nobody knows does not let go of the stamps"
     require_nothing_stale(env, before, committed=sent)
     with env.change_of(NAMES), env.open_session(target) as session:
         session.get_one(Product, 1).name = "by the same engine"

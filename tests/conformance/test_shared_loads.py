@@ -43,7 +43,9 @@ def test_threads(url: str, quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None
     engine, cache = create_engine(f"sqlite:///{url}"), Cache()
     cache.attach(engine)
     with Session(engine) as session:
-        session.execute(select(Tag.id).options(cached()))  # before its first read of an engine nothing is served or shared
+        session.execute(
+            select(Tag.id).options(cached())
+        )  # before its first read of an engine nothing is served or shared
     loads: list[str] = []
     has_read, go_on, waits = threading.Event(), threading.Event(), threading.Event()
     wait = Flight.wait

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,17 +13,22 @@ from typing import Self
 class Proxy:
     """Passes bytes between clients and one server.
 
+    Args:
+        server: the server's port on 127.0.0.1, or the path of its socket.
+
     Attributes:
         trips: how often a client has begun to speak after the server had spoken last (or nobody had).
         connections: how many connections were accepted.
         refusing: whether new connections are closed at once.
         cut_after: after so many more bytes of replies everything is cut, once.
+        cut_request: a request that contains these bytes is not passed on, and everything is cut, once.
+        cut_answer: a request that contains these bytes is passed on, and everything is cut when its answer comes, once.
         delay: how long each piece of a reply is held back, in seconds.
         meeting: where the next request waits for those of other proxies, once.
     """
 
-    def __init__(self, port: int) -> None:
-        self._server = ("127.0.0.1", port)
+    def __init__(self, server: int | Path) -> None:
+        self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -35,6 +41,8 @@ class Proxy:
         self.connections = 0
         self.refusing = False
         self.cut_after: int | None = None
+        self.cut_request: bytes | None = None
+        self.cut_answer: bytes | None = None
         self.delay = 0.0
         self.meeting: threading.Barrier | None = None
 
@@ -87,17 +95,25 @@ class Proxy:
             try:
                 if self.refusing:
                     raise ConnectionRefusedError
-                server = socket.create_connection(self._server)
+                server = self._connect()
             except OSError:
                 _close(client)
                 continue
-            for sock in (client, server):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open |= {client, server}
             turn = _Turn()
             self._start(self._pump, client, server, turn, True)
             self._start(self._pump, server, client, turn, False)
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self._server, Path):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(str(self._server))
+            return connection
+        connection = socket.create_connection(("127.0.0.1", self._server))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def _pump(self, source: socket.socket, target: socket.socket, turn: _Turn, asking: bool) -> None:
         with contextlib.suppress(OSError, threading.BrokenBarrierError):
@@ -107,6 +123,11 @@ class Proxy:
                     meeting, self.meeting = self.meeting, None
                     meeting.wait(10)
                 self._count(turn, asking)
+                if asking and self.cut_request is not None and self.cut_request in data:
+                    self.cut_request = None
+                    break
+                if asking and self.cut_answer is not None and self.cut_answer in data:
+                    self.cut_answer, self.cut_after = None, 0
                 if not asking:
                     if self.delay:
                         self._closing.wait(self.delay)

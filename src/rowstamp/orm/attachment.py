@@ -102,10 +102,13 @@ class Attachment:
     def refused(self, exc: BaseException) -> bool:
         """Return whether an exception of COMMIT is the database's own answer: nothing was or will be committed.
 
-        A lost connection, a timeout, a cancelled task give no answer.
+        A lost connection, a timeout, a cancelled task give no answer. The dialect's ``is_disconnect`` is not enough: PostgreSQL's look at the
+        connection, which may not be known to be closed yet.
         """
         dialect: Any = self.dialect
-        return isinstance(exc, dialect.loaded_dbapi.Error) and not dialect.is_disconnect(exc, None, None)
+        if not isinstance(exc, dialect.loaded_dbapi.Error) or dialect.is_disconnect(exc, None, None):
+            return False
+        return _is_answer(dialect.name, exc)
 
     def identity(self, translate: Mapping[Any, Any] | None) -> bytes:
         """Return a digest of what makes the same SQL mean something else elsewhere; part of every entry's key."""
@@ -178,6 +181,24 @@ class Attachment:
         if compiled not in self._called:
             self._called[compiled] = functions_of_dml(compiled)
         return self._called[compiled]
+
+
+_DATABASE_ENDS: Final = ("08", "57")
+"""Classes of SQLSTATE by which PostgreSQL, or a driver in its name, ends a connection or a statement: COMMIT may have taken place."""
+
+_MARIADB_ENDS: Final = frozenset({1053, 1077, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927})
+"""Errors by which MariaDB or MySQL says so: shutdown, aborted connection, broken packets, an interrupted statement."""
+
+
+def _is_answer(dialect_name: str, exc: Any) -> bool:
+    """Return whether an error came from the database as its answer to the statement, and not in the place of one."""
+    if dialect_name == "postgresql":
+        state = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
+        return isinstance(state, str) and not state.startswith(_DATABASE_ENDS)
+    if dialect_name in {"mysql", "mariadb"}:
+        number = exc.args[0] if exc.args else None
+        return isinstance(number, int) and not 2000 <= number < 3000 and number not in _MARIADB_ENDS
+    return True
 
 
 _WHERE: Final = frozenset({"host", "hostaddr", "port", "unix_socket"})
