@@ -16,7 +16,7 @@ from rowstamp.errors import AttachError, ConfigurationError
 from rowstamp.events import Stats
 from rowstamp.explain import Explanation
 from rowstamp.freshness import Freshness, strict
-from rowstamp.keyvalue import AsyncKeyValues, KeyValues
+from rowstamp.keyvalue import AsyncKeyValues, KeyValues, value_answers
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.declaring import declaration_of
@@ -69,6 +69,7 @@ class _BaseCache(Attaching):
         self._owns_store = opened is not store
         self._core = Core(config, opened)
         self._calls = Calls(self._core)
+        self._quick = value_answers(self._core, self._calls.quick)
         self._attachments: list[Attachment] = []
         self._makers: list[Any] = []
 

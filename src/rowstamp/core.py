@@ -114,8 +114,8 @@ class Core:
 
     @property
     def undisturbed(self) -> bool:
-        """Whether a hit needs nothing but the store: the cache is on, says nothing of its own in keys, and owes the store nothing."""
-        return not (self.closed or self._disabled.get() or self.config.functions or not self.journal.empty)
+        """Whether a hit needs nothing but the store: the cache is on, and owes the store nothing."""
+        return not (self.closed or self._disabled.get()) and self.journal.empty
 
     @contextmanager
     def disabled(self) -> Generator[None, None, None]:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 from sqlalchemy.orm import Session
 
 from rowstamp._sqlalchemy import run_in_greenlet
-from rowstamp.calls import Call, Calls, Detach, Seen, drive, drive_async
+from rowstamp.calls import Call, Calls, Detach, drive, drive_async
 from rowstamp.config import check_tags, check_ttl
-from rowstamp.errors import ConfigurationError, StoreError
+from rowstamp.errors import ConfigurationError
 from rowstamp.events import Stats
 from rowstamp.orm.record import found_in_identity_map, verify_arguments
-from rowstamp.quick import MISS, Attempt, QuickAnswers
+from rowstamp.quick import MISS, Attempt, QuickAnswers, Seen
 from rowstamp.recording import active
 from rowstamp.signature import BoundCall, CallSignature
 from rowstamp.stampede import NO_TIMEOUTS, Staleness, Timeouts, check_early
@@ -107,9 +107,10 @@ class _Cached(Generic[P]):
         self._attachments = attachments
         self._owner = owner
         self._counters = core.counters.member()
+        self._tagged_by_call = callable(options.tags)
         self._signature = CallSignature(function, ignore=options.ignore, tags=options.tags)
         self._check_sessions()
-        self._quick = QuickAnswers(core, calls.quick, attachments, self._unpack, self._counters, early=options.early)
+        self._quick = QuickAnswers(core, calls.quick, attachments, self._unpack, self._counters)
 
     def _check_sessions(self) -> None:
         options = self._options
@@ -140,8 +141,10 @@ class _Cached(Generic[P]):
 
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt | None:
         """Return how a call may be answered the short way."""
+        if not self._tagged_by_call:
+            return self._quick.attempt(args, kwargs, None, self._signature.instance)
         tags = self._signature.tags_of_call(args, kwargs)
-        return None if tags is None else self._quick.attempt(args, kwargs, tags)
+        return None if tags is None else self._quick.attempt(args, kwargs, tuple(tags), self._signature.instance)
 
     def _detach(self, bound: BoundCall, load: Callable[[], Any], in_session: Callable[[], Any]) -> Detach | None:
         """Return what a load opens that goes on without the caller; ``None`` if it could not do without what it was given."""
@@ -179,7 +182,9 @@ class _Cached(Generic[P]):
             pack=lambda value: pack_result(plan, value, situation.sessions),
             unpack=lambda body: unpack_result(plan, body, situation.sessions, _found if active() is not None else None),
             counters=(self._counters,),
-            keep=None if attempt is None else functools.partial(self._quick.remember, attempt, entry),
+            keep=None
+            if attempt is None
+            else functools.partial(self._quick.remember, attempt, entry, options.early, None),
             seen=seen,
         )
 
@@ -207,17 +212,10 @@ class CachedFunction(_Cached[P], Generic[P, R]):
             UnsupportedArgument: an argument cannot be part of a key.
         """
         attempt, seen = self._attempt(args, kwargs), None
-        if attempt is not None and (call := attempt[1]) is not None:
-            if self._core.follows and (value := self._quick.answer_at_once(call, attempt[2])) is not MISS:
-                return value  # type: ignore[no-any-return]
-            try:
-                reply: Any = self._core.store.read(call.entry, call.stamps)
-                value = self._quick.answer(call, reply, attempt[2])
-            except StoreError as exc:
-                reply, value = exc, MISS
+        if attempt is not None:
+            value, seen = self._quick.ask(attempt)
             if value is not MISS:
                 return value  # type: ignore[no-any-return]
-            seen = None if call.entry is None else Seen(call.stamps, reply)
         return self._answer(args, kwargs, serve=True, attempt=attempt, seen=seen)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -289,19 +287,11 @@ class AsyncCachedFunction(_Cached[P], Generic[P, R]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what the function returns, from the cache if it is there and valid."""
         attempt, seen = self._attempt(args, kwargs), None
-        if attempt is not None and (call := attempt[1]) is not None:
-            if self._core.follows and (value := self._quick.answer_at_once(call, attempt[2])) is not MISS:
-                return value  # type: ignore[no-any-return]
-            try:
-                reply: Any = self._core.store.read(call.entry, call.stamps)
-                if hasattr(reply, "__await__"):
-                    reply = await reply
-                value = self._quick.answer(call, reply, attempt[2])
-            except StoreError as exc:
-                reply, value = exc, MISS
+        if attempt is not None:
+            quick = self._quick
+            value, seen = await quick.ask_awaited(attempt) if quick.awaited else quick.ask(attempt)
             if value is not MISS:
                 return value  # type: ignore[no-any-return]
-            seen = None if call.entry is None else Seen(call.stamps, reply)
         return await self._answer(args, kwargs, serve=True, attempt=attempt, seen=seen)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -374,7 +364,9 @@ def _bound(function: Any, instance: Any) -> Any:
     if instance is None:
         return function
     bound: Any = object.__new__(cast("Any", type(function)))
-    vars(bound).update(vars(function))
-    bound._function = functools.partial(function._function, instance)  # noqa: SLF001
-    bound._signature = function._signature.bound_to(instance)  # noqa: SLF001
+    bound.__dict__ = {
+        **function.__dict__,
+        "_function": functools.partial(function._function, instance),  # noqa: SLF001
+        "_signature": function._signature.bound_to(instance),  # noqa: SLF001
+    }
     return bound

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rowstamp.calls import Call
@@ -23,6 +24,7 @@ from rowstamp.model import Dependency, ManySnapshot, StoreSnapshot, fresh_token
 from rowstamp.orm.situation import Situation
 from rowstamp.protocol import Flow, Read, ReadMany, Touch, found_entry, standing
 from rowstamp.protocol_calls import CallHit, call_ticket, capture, lookup_call
+from rowstamp.quick import Attempt, QuickAnswers, Seen
 from rowstamp.recording import note
 from rowstamp.stampede import Staleness, Timeouts, check_early
 from rowstamp.values import pack_result, plan_of, unpack_result
@@ -34,6 +36,7 @@ __all__ = [
     "MISSING",
     "Keyed",
     "Waits",
+    "attempt_of",
     "delete_values",
     "get_value",
     "get_values",
@@ -83,11 +86,18 @@ class Keyed:
         as_: Any,
         waits: Waits,
         load: Callable[[], Any],
+        quick: QuickAnswers,
+        attempt: Attempt | None,
+        seen: Seen | None,
     ) -> Call:
         """Return the call that loads its value."""
-        plan = plan_as(as_)
+        plan, entry = plan_as(as_), self.entry()
+
+        def unpack(body: bytes) -> Any:
+            return unpack_result(plan, body, ())
+
         return Call(
-            entry=self.entry(),
+            entry=entry,
             entry_now=self.entry,
             required=self.required(tags),
             situation=Situation(self.core, ()),
@@ -99,8 +109,10 @@ class Keyed:
             timeouts=waits.timeouts,
             detach=lambda call: nullcontext((call, load)),
             pack=lambda value: pack_result(plan, value, ()),
-            unpack=lambda body: unpack_result(plan, body, ()),
+            unpack=unpack,
             counters=(self.core.counters,),
+            keep=None if attempt is None else partial(quick.remember, attempt, entry, waits.early, unpack),
+            seen=seen,
         )
 
 
@@ -121,6 +133,22 @@ def returned_type(load: Callable[..., Any], as_: Any) -> Any:
         return typing.get_type_hints(load, include_extras=True).get("return", Any)
     except (TypeError, NameError):  # a partial, a callable object, a local class
         return Any
+
+
+def attempt_of(quick: QuickAnswers, key: object, load: Callable[..., Any], as_: Any, options: Any) -> Attempt | None:
+    """Return how a value may be found the short way; ``None`` if it has to go the long one.
+
+    What the options are is remembered with the value, so that a wrong one is told however often the right ones were given.
+    """
+    code = getattr(load, "__code__", None)
+    if code is None:  # a partial, a callable object: its type is to be asked each time
+        return None
+    returned = load.__annotations__.get("return") if as_ is Any else None
+    try:
+        hash(more := (code, returned, as_, options))
+    except TypeError:
+        return None
+    return quick.attempt((key,), {}, more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,18 @@ such a load stores afterwards carries the old token, and nobody is served it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rowstamp.calls import Calls, Steps, drive, drive_async
+from rowstamp.config import check_tags
+from rowstamp.errors import CorruptEntry
 from rowstamp.keyed import (
     MISSING,
     Keyed,
     Waits,
+    attempt_of,
     delete_values,
     get_value,
     get_values,
@@ -22,15 +26,59 @@ from rowstamp.keyed import (
     touch_value,
 )
 from rowstamp.keyed_many import ManyCall
+from rowstamp.quick import MISS, Attempt, QuickAnswers, QuickHits, Seen
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
 
-__all__ = ["AsyncKeyValues", "KeyValues"]
+__all__ = ["AsyncKeyValues", "KeyValues", "value_answers"]
 
 T = TypeVar("T")
 D = TypeVar("D")
 K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A value that is asked for, and how it is loaded."""
+
+    key: object
+    load: Callable[[], Any]
+    ttl: float | None
+    tags: Collection[str]
+    ttl_empty: float | None
+    jitter: float
+    stale_while_revalidate: float
+    stale_if_error: float
+    early: float
+    soft_timeout: float | None
+    timeout: float | None
+    as_: Any
+
+    def attempt(self, quick: QuickAnswers) -> Attempt | None:
+        """Return how it may be answered the short way."""
+        tags = check_tags(self.tags) if self.tags else ()
+        options = (
+            self.ttl,
+            self.ttl_empty,
+            self.jitter,
+            self.stale_while_revalidate,
+            self.stale_if_error,
+            self.early,
+            self.soft_timeout,
+            self.timeout,
+            tags,
+        )
+        return attempt_of(quick, self.key, self.load, self.as_, options)
+
+
+def value_answers(core: Core, hits: QuickHits) -> QuickAnswers:
+    """Return the short way to the values of a cache."""
+
+    def unpack(body: bytes, _sessions: Sequence[Any]) -> Any:
+        raise CorruptEntry(f"of {len(body)} bytes nobody has said what they are")  # each is remembered with its own way
+
+    return QuickAnswers(core, hits, (), unpack, core.counters)
 
 
 class _Base:
@@ -38,27 +86,27 @@ class _Base:
 
     _core: Core
     _calls: Calls
+    _quick: QuickAnswers
 
-    def _answer(
-        self,
-        key: object,
-        load: Callable[..., Any],
-        ttl: float | None,
-        tags: Collection[str],
-        ttl_empty: float | None,
-        jitter: float,
-        as_: Any,
-        waits: Waits,
-    ) -> Steps:
+    def _answer(self, asked: _Asked, attempt: Attempt | None, seen: Seen | None) -> Steps:
         self._core.require_open()
-        call = Keyed(self._core, key).call(
-            ttl=ttl,
-            tags=tags,
-            ttl_empty=ttl_empty,
-            jitter=jitter,
-            as_=returned_type(load, as_),
-            waits=waits,
-            load=load,
+        call = Keyed(self._core, asked.key).call(
+            ttl=asked.ttl,
+            tags=asked.tags,
+            ttl_empty=asked.ttl_empty,
+            jitter=asked.jitter,
+            as_=returned_type(asked.load, asked.as_),
+            waits=Waits.of(
+                asked.stale_while_revalidate,
+                asked.stale_if_error,
+                asked.early,
+                asked.soft_timeout,
+                asked.timeout,
+            ),
+            load=asked.load,
+            quick=self._quick,
+            attempt=attempt,
+            seen=seen,
         )
         return self._calls.answer(call)
 
@@ -107,8 +155,26 @@ class KeyValues(_Base):
             UnsupportedArgument: the key is something else.
             LoadTimeout: the load takes longer than ``timeout``.
         """
-        waits = Waits.of(stale_while_revalidate, stale_if_error, early, soft_timeout, timeout)
-        return drive(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_, waits), load)  # type: ignore[no-any-return]
+        asked = _Asked(
+            key,
+            load,
+            ttl,
+            tags,
+            ttl_empty,
+            jitter,
+            stale_while_revalidate,
+            stale_if_error,
+            early,
+            soft_timeout,
+            timeout,
+            as_,
+        )
+        attempt, seen = asked.attempt(self._quick), None
+        if attempt is not None:
+            value, seen = self._quick.ask(attempt)
+            if value is not MISS:
+                return value  # type: ignore[no-any-return]
+        return drive(self._core, self._answer(asked, attempt, seen), load)  # type: ignore[no-any-return]
 
     def get_or_load_many(
         self,
@@ -225,8 +291,27 @@ class AsyncKeyValues(_Base):
         as_: Any = Any,
     ) -> T:
         """Return the value under a key, or load it and keep it. See :meth:`KeyValues.get_or_load`."""
-        waits = Waits.of(stale_while_revalidate, stale_if_error, early, soft_timeout, timeout)
-        return await drive_async(self._core, self._answer(key, load, ttl, tags, ttl_empty, jitter, as_, waits), load)  # type: ignore[no-any-return]
+        asked = _Asked(
+            key,
+            load,
+            ttl,
+            tags,
+            ttl_empty,
+            jitter,
+            stale_while_revalidate,
+            stale_if_error,
+            early,
+            soft_timeout,
+            timeout,
+            as_,
+        )
+        attempt, seen = asked.attempt(self._quick), None
+        if attempt is not None:
+            quick = self._quick
+            value, seen = await quick.ask_awaited(attempt) if quick.awaited else quick.ask(attempt)
+            if value is not MISS:
+                return value  # type: ignore[no-any-return]
+        return await drive_async(self._core, self._answer(asked, attempt, seen), load)  # type: ignore[no-any-return]
 
     async def get_or_load_many(
         self,

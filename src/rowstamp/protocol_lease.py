@@ -4,9 +4,10 @@ A lease says only who loads. What is served has always been validated by its own
 leases being right: two loaders at once, or a lease that was lost, cost a query and nothing else. Hence a lease is a value with
 a time to live and no more, and ends by itself when its loader dies.
 
-**Waiting is polling**, at growing distances of :data:`FIRST_PAUSE` to :data:`LONGEST_PAUSE`. It is cheap: of each process one caller polls
-(the others wait for it in the process, without polling), one small operation a time, and only while a load is under way. A notification
-would need a connection of its own for each waiting process, and polling beside it for the case that the notifier dies.
+**Whoever waits is told**, where the store can tell (:class:`rowstamp.store.Waking`): when the lease is given back, and no later than it
+ends, so that a dead loader's is over for all at once. Of each process one caller waits so; the others wait for it in the process.
+Elsewhere (LMDB, where processes share a file and no channel) that one polls, at growing distances of :data:`FIRST_PAUSE` to
+:data:`LONGEST_PAUSE`: one small read a time, and only while a load is under way.
 
 **Nobody waits for many.** If the value is not there when the first lease is given back, and somebody else has taken the second, a caller waits
 once more; after :data:`MOST_LEASES` it loads by itself. Else calls whose results cannot be stored would queue up through the fleet.
@@ -33,9 +34,17 @@ MOST_LEASES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Let others go on for so many seconds. No reply."""
+    """Let others go on until a lease is given back or ends. Reply: how long that took in seconds, ``None`` where the store cannot tell.
 
+    Attributes:
+        entry: the entry whose lease it is.
+        seconds: for how long, where the store cannot tell.
+        patience: for how long at most, where it can.
+    """
+
+    entry: bytes
     seconds: float
+    patience: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,12 @@ def take_turn(
             others.add(owner)
         if len(others) > MOST_LEASES or waited >= patience:
             return Turn(leased=False)
-        yield Pause(pause)
+        told: float | None = yield Pause(entry, pause, patience - waited)
+        if told is not None:
+            waited += told
+            found = yield from look()
+            if isinstance(found, CallHit):
+                return Turn(leased=False, found=found)
+            continue
         waited += pause
         pause = min(1.5 * pause, LONGEST_PAUSE)

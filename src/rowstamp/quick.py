@@ -11,6 +11,7 @@ Whatever is unusual (``None`` is returned) takes the long way, which knows every
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import threading
@@ -23,18 +24,20 @@ from sqlalchemy.orm import Session
 
 from rowstamp.core import Core
 from rowstamp.entry import StoredEntry
-from rowstamp.errors import CorruptEntry
+from rowstamp.errors import CorruptEntry, StoreError
 from rowstamp.events import Counters
 from rowstamp.model import StoreSnapshot
 from rowstamp.near import LONGEST_SECONDS
 from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.rest import SESSIONS, all_at_rest, place_at_rest
+from rowstamp.orm.situation import HANDLES
 from rowstamp.protocol_calls import CallHit, still_holds
 from rowstamp.recording import active
 from rowstamp.stampede import earliest
+from rowstamp.store import Comparing, Store
 from rowstamp.values import sharer
 
-__all__ = ["MISS", "Attempt", "QuickAnswers", "QuickHits", "Remembered"]
+__all__ = ["MISS", "Asked", "Attempt", "QuickAnswers", "QuickHits", "Remembered", "Seen"]
 
 MISS: Final = object()
 
@@ -107,6 +110,22 @@ Attempt: TypeAlias = tuple[Key, "Remembered | None", "tuple[Session, ...]"]
 """A call that may be answered the short way: what it is remembered under, what is remembered of it, and its session."""
 
 
+class Seen(NamedTuple):
+    """A read that was made before the rest of a lookup.
+
+    Attributes:
+        stamps: the stamps that were asked for.
+        reply: the store's answer, or the error it raised.
+    """
+
+    stamps: Sequence[bytes]
+    reply: StoreSnapshot | StoreError
+
+
+Asked: TypeAlias = "tuple[Any, Seen | None]"
+"""The result of a call, or :data:`MISS` and the read that was made in vain."""
+
+
 class QuickAnswers:
     """The short way for the calls of one function.
 
@@ -116,7 +135,9 @@ class QuickAnswers:
         attachments: what the cache is attached to.
         unpack: makes a result of its bytes, in these sessions.
         counters: where hits are counted.
-        early: by which factor results are likely to be loaded anew before they end.
+
+    Attributes:
+        awaited: whether the store is.
     """
 
     def __init__(
@@ -126,34 +147,44 @@ class QuickAnswers:
         attachments: Sequence[Attachment],
         unpack: Callable[[bytes, Sequence[Session]], Any],
         counters: Counters,
-        *,
-        early: float = 0.0,
     ) -> None:
-        self._early = early
-        self._clock = time.monotonic
         self._core = core
+        self._clock = time.monotonic
         self._number = next(_numbers)
         self._hits = hits
         self._attachments = attachments
         self._unpack = unpack
         self._counters = counters
+        self._unchanged = core.store.unchanged if isinstance(core.store, Comparing) else None
+        self.awaited = not isinstance(core.store, Store)
 
-    def attempt(self, args: Sequence[Any], kwargs: Mapping[str, Any], *more: object) -> Attempt | None:
+    def attempt(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], more: Any = None, owner: Any = None
+    ) -> Attempt | None:
         """Return how a call may be answered the short way; ``None`` if it has to go the long one.
 
         Args:
             args: the positional arguments.
             kwargs: the others.
-            more: what else the result depends on.
+            more: what else the result depends on; something hashable.
+            owner: the object or class whose method it is.
         """
         core = self._core
         if not core.undisturbed or active() is not None:
             return None
-        parts: list[Any] = [self._number, *more]
-        session: Any = None
+        parts: list[Any] = [self._number, more]
         given: Sequence[Any] = (*args, *kwargs, *kwargs.values()) if kwargs else args
+        if owner is not None:
+            handles = _handles_of(owner)
+            if handles is None:
+                return None
+            parts.append(owner if isinstance(owner, type) else type(owner))
+            given = (*handles, *given)
+        if core.config.functions:
+            given = (*(each() for each in core.config.functions), *given)
+        session: Any = None
         for value in given:
-            kind: Any = cast("Any", type(value))
+            kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType] - it is any
             if kind in _EXACT:
                 parts += (kind, value)
             elif session is None and isinstance(value, SESSIONS):
@@ -162,6 +193,8 @@ class QuickAnswers:
                 if place is None:
                     return None
                 parts.append(place)
+            elif kind is tuple and all(type(each) in _EXACT for each in value):
+                parts += (*map(type, value), kind, value)
             else:
                 return None
         if session is None and not all_at_rest(self._attachments):
@@ -170,24 +203,65 @@ class QuickAnswers:
         known = self._hits.get(key)
         if known is not None and known.until is not None and known.until <= self._clock():
             known = None
-        sessions = () if session is None else (getattr(session, "sync_session", session),)
-        return key, known, sessions
+        return key, known, () if session is None else (session,)
 
-    def answer(self, call: Remembered, snapshot: StoreSnapshot, sessions: Sequence[Session]) -> Any:
-        """Return the result, or :data:`MISS` if the long way has to say what to do.
+    # ----------------------------------------------------------------------------------------------- answering
 
-        Args:
-            call: what is remembered of the call.
-            snapshot: its entry and stamps as the store has them now.
-            sessions: the session it is given.
-        """
-        if not still_holds(call.blob, call.tokens, snapshot):
+    def ask(self, attempt: Attempt) -> Asked:
+        """Return the result of a call that was a hit before, if it is one again."""
+        call = attempt[1]
+        if call is None:
+            return MISS, None
+        if call.entry is not None and self._unchanged is not None:
+            same = self._unchanged(call.entry, call.blob or b"", call.stamps, call.tokens)
+            return (self._value(call, attempt[2]) if same else MISS), None
+        value = self._mirrored(call, attempt[2])
+        if value is not MISS:
+            return value, None
+        try:
+            reply: Any = self._core.store.read(call.entry, call.stamps)
+        except StoreError as exc:
+            reply = exc
+        return self._judged(call, reply, attempt[2])
+
+    async def ask_awaited(self, attempt: Attempt) -> Asked:
+        """The same with a store that is awaited."""
+        call = attempt[1]
+        if call is None:
+            return MISS, None
+        value = self._mirrored(call, attempt[2])
+        if value is not MISS:
+            return value, None
+        try:
+            reply: Any = await cast("Any", self._core.store.read(call.entry, call.stamps))
+        except StoreError as exc:
+            reply = exc
+        return self._judged(call, reply, attempt[2])
+
+    def _judged(self, call: Remembered, reply: StoreSnapshot | StoreError, sessions: Sequence[Session]) -> Asked:
+        if not isinstance(reply, StoreError) and still_holds(call.blob, call.tokens, reply):
+            value = self._value(call, sessions)
+            if value is not MISS:
+                return value, None
+        return MISS, None if call.entry is None else Seen(call.stamps, reply)
+
+    def _mirrored(self, call: Remembered, sessions: Sequence[Session]) -> Any:
+        """Return the result if its stamps are known without asking the store (see :mod:`rowstamp.mirror`), or :data:`MISS`."""
+        states = self._core.mirrored(call.stamps) if self._core.follows and call.entry is None else None
+        if states is None or not still_holds(None, call.tokens, StoreSnapshot(None, tuple(states.values()))):
             return MISS
+        value = self._value(call, sessions)
+        if value is not MISS:
+            self._core.counters.count("bounded_hits")
+        return value
+
+    def _value(self, call: Remembered, sessions: Sequence[Session]) -> Any:
+        """Return the result of a hit, or :data:`MISS` if the long way has to say what to do."""
         if call.share is not None:
             value = call.share()
         else:
             try:
-                value = self._unpack(call.body, sessions)
+                value = self._unpack(call.body, [getattr(each, "sync_session", each) for each in sessions])
             except CorruptEntry:
                 return MISS
         self._counters.hit(call.load_time)
@@ -195,20 +269,31 @@ class QuickAnswers:
             self._core.counters.count("near_hits")
         return value
 
-    def answer_at_once(self, call: Remembered, sessions: Sequence[Session]) -> Any:
-        """Return the result if its stamps are known without asking the store (see :mod:`rowstamp.mirror`), or :data:`MISS`."""
-        states = self._core.mirrored(call.stamps) if call.entry is None else None
-        if states is None:
-            return MISS
-        value = self.answer(call, StoreSnapshot(None, tuple(states.values())), sessions)
-        if value is not MISS:
-            self._core.counters.count("bounded_hits")
-        return value
+    # --------------------------------------------------------------------------------------------- remembering
 
-    def remember(self, attempt: Attempt, entry: bytes, found: CallHit, value: object) -> None:
-        """Remember a call that the long way has answered."""
+    def remember(
+        self,
+        attempt: Attempt,
+        entry: bytes,
+        early: float,
+        again: Callable[[bytes], Any] | None,
+        found: CallHit,
+        value: object,
+    ) -> None:
+        """Remember a call that the long way has answered.
+
+        Args:
+            attempt: how it is asked for.
+            entry: the key of its entry.
+            early: by which factor it is likely to be loaded anew before it ends.
+            again: makes the result of its bytes, where no session is needed for that.
+            found: the hit.
+            value: the result.
+        """
         stamps, tokens, share = tuple(found.tokens), list(found.tokens.values()), sharer(value)
-        until = self._until(found.stored)
+        if share is None and again is not None:
+            share = functools.partial(again, found.body)
+        until = self._until(found.stored, early)
         if self._core.near is not None:
             call = Remembered(None, stamps, tokens, None, until, found.body, found.load_time, share)
         elif found.blob is not None:
@@ -217,14 +302,26 @@ class QuickAnswers:
             return
         self._hits.remember(attempt[0], call)
 
-    def _until(self, stored: StoredEntry) -> float | None:
+    def _until(self, stored: StoredEntry, early: float) -> float | None:
         """Return until when a hit is one like any other, by the monotonic clock, as far as its stamps do not tell.
 
         So a hit that may be loaded anew before its end, or served old after it, costs no more than others until then.
         """
         end = stored.ends_at if stored.lingers or self._core.near is not None else math.inf
-        if self._early and stored.load_time:
-            end = min(end, earliest(stored, self._early))
+        if early and stored.load_time:
+            end = min(end, earliest(stored, early))
         if end == math.inf:
             return None
         return self._clock() + min(end - self._core.wall_clock(), LONGEST_SECONDS)
+
+
+def _handles_of(owner: Any) -> Sequence[Any] | None:
+    """Return the sessions that an object has as attributes; ``None`` if there is more to it than can be told quickly."""
+    if _has_slots(owner if isinstance(owner, type) else type(owner)):
+        return None
+    return [each for each in owner.__dict__.values() if isinstance(each, HANDLES)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_slots(kind: type) -> bool:
+    return any(vars(base).get("__slots__") for base in kind.__mro__)

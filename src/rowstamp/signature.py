@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -125,7 +124,7 @@ class CallSignature:
         )
         self._ignore = frozenset(ignore)
         self._tags: Any = tags
-        self._instance: Any = None
+        self.instance: Any = None
         self._owner_parameter = _owner_parameter(function, self._signature)
         self._known("ignore", self._ignore)
         self._tag_names = _parameter_names(tags) if callable(tags) else ()
@@ -167,17 +166,17 @@ class CallSignature:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], session: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call with another session, of a function that is given one."""
-        before = () if self._instance is None else (self._instance,)
+        before = () if self.instance is None else (self.instance,)
         bound = self._signature.bind(*before, *args, **kwargs)
         bound.arguments[self._handles[0]] = session
         return bound.args[len(before) :], bound.kwargs
 
     def tags_of_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Collection[str] | None:
         """Return the tags of a call without binding its arguments, or ``None`` if they have to be bound."""
-        if self._instance is not None:
-            return None
         if not self._tag_names:
             return () if not callable(self._tags) else check_tags(self._tags())
+        if self.instance is not None:
+            args = (self.instance, *args)
         given = {**dict(zip(self._positional, args, strict=False)), **kwargs}
         if not all(name in given for name in self._tag_names):
             return None
@@ -185,8 +184,8 @@ class CallSignature:
 
     def bound_to(self, instance: Any) -> CallSignature:
         """Return this signature with the first parameter filled in."""
-        bound = copy.copy(self)
-        bound._instance = instance  # noqa: SLF001 - our own
+        bound = object.__new__(type(self))
+        bound.__dict__ = {**self.__dict__, "instance": instance}
         return bound
 
     @cached_property
@@ -227,8 +226,8 @@ class CallSignature:
             TypeError: the function cannot be called like that.
             UnsupportedArgument: an argument cannot be part of a key.
         """
-        if self._instance is not None:
-            args = (self._instance, *args)
+        if self.instance is not None:
+            args = (self.instance, *args)
         bound = self._bind_partial(args, kwargs) if partial else self._signature.bind(*args, **kwargs)
         missing = [name for name in self._signature.parameters if name not in bound.arguments]
         bound.apply_defaults()
@@ -258,7 +257,7 @@ class CallSignature:
         for name, parameter in self._signature.parameters.items():
             if not given or parameter.kind not in _POSITIONAL:
                 break
-            owner = name == self._owner_parameter and self._instance is None
+            owner = name == self._owner_parameter and self.instance is None
             omitted = owner or (self._leads_to_database(name) and not is_handle(given[0]))
             placed.append(_MISSING if omitted else given.pop(0))
         return (*placed, *given)

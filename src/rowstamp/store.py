@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rowstamp.model import StampState, StoreSnapshot
 
-__all__ = ["AsyncStore", "Batching", "Guarded", "Leasing", "Outages", "Store", "is_remote"]
+__all__ = ["AsyncStore", "Batching", "Comparing", "Guarded", "Leasing", "Outages", "Store", "Waking", "is_remote"]
 
 
 def is_remote(store: object) -> bool:
@@ -107,6 +107,18 @@ class Leasing(Protocol):
         ...
 
 
+@runtime_checkable
+class Waking(Protocol):
+    """What a store with leases may offer besides: to say when one is over. Of a store that is awaited the method is awaited."""
+
+    def wait_unleased(self, entry: bytes, seconds: float) -> Any:
+        """Wait until the lease of an entry is given back or ends, for so many seconds at most; at once if nobody has it.
+
+        A hint, like the lease: it may return earlier.
+        """
+        ...
+
+
 class Outages(NamedTuple):
     """What the circuit breakers of a store say of its servers.
 
@@ -125,6 +137,15 @@ class Guarded(Protocol):
 
     def outages(self) -> Outages:
         """Return what the breakers say, without asking a server."""
+        ...
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """What a store in this process may offer besides: to compare what it has with what it had, without handing it out."""
+
+    def unchanged(self, entry: bytes, blob: bytes, stamps: Sequence[bytes], tokens: Sequence[bytes]) -> bool:
+        """Return whether ``read`` would give just this blob, and these tokens to the stamps. ``False`` may be a doubt."""
         ...
 
 

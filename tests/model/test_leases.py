@@ -41,6 +41,8 @@ class Rules:
 
     patience = 1e9
     storable = True
+    told: float | None = None
+    """What a store says that tells when a lease is over: how long it took. ``None`` for one that is polled."""
 
     def look(self) -> Generator[Any, Any, CallHit | CallMiss]:
         found: CallHit | CallMiss = yield Look()
@@ -77,7 +79,7 @@ def perform(rules: Rules, world: World, name: int, request: Any) -> tuple[World,
         case Loading():
             return world._replace(stored=world.stored or rules.storable, loads=world.loads + 1), None
         case Pause():
-            return world, None
+            return world, rules.told
         case _:
             return world._replace(owner=None if world.owner == name else world.owner), None
 
@@ -123,17 +125,28 @@ def replaced(progress: Any, name: int, value: Any) -> Any:
     return (*progress[:name], value, *progress[name + 1 :])
 
 
+class Told(Rules):
+    """The store tells when a lease is over."""
+
+    told = 0.5
+
+
+EITHER = pytest.mark.parametrize("rules", [Rules(), Told()], ids=lambda rules: type(rules).__name__)
+
+
+@EITHER
 @pytest.mark.parametrize("loaders", [1, 2, 3, 4])
-def test_of_any_number_of_loaders_one_loads(loaders: int) -> None:
-    ends = list(explore(Rules(), loaders))
+def test_of_any_number_of_loaders_one_loads(loaders: int, rules: Rules) -> None:
+    ends = list(explore(rules, loaders))
     assert ends
     assert {world.loads for world in ends} == {1}
     assert {world.owner for world in ends} == {None}
 
 
+@EITHER
 @pytest.mark.parametrize("crashes", [1, 2])
-def test_each_loader_that_dies_costs_one_load_at_most(crashes: int) -> None:
-    ends = list(explore(Rules(), 3, crashes=crashes))
+def test_each_loader_that_dies_costs_one_load_at_most(crashes: int, rules: Rules) -> None:
+    ends = list(explore(rules, 3, crashes=crashes))
     assert {world.loads for world in ends} <= set(range(1, 2 + crashes))
     assert all(world.owner is None for world in ends)
 

@@ -115,6 +115,7 @@ class RedisSuite(StoreSuite):
 
     unit = 60.0
     leases = True
+    wakes = True
     batches = True
     sequences = 25
     urls: Sequence[str]

@@ -45,15 +45,13 @@ def unwatched(session: Session, engine: Engine, own: Callable[..., Any]) -> bool
     ``False`` says nothing: then it has to be asked.
     """
     listeners: Any = session.dispatch.after_begin
-    if type(listeners) is not _EmptyListener or list(listeners.parent_listeners) != [own]:
+    if type(listeners) is not _EmptyListener:
+        return False
+    known: Any = listeners.parent_listeners
+    if len(known) != 1 or known[0] is not own:
         return False
     dispatch: Any = engine.dispatch
-    return not (
-        _any_listener(dispatch.begin)
-        or _any_listener(dispatch.engine_connect)
-        or _any_listener(dispatch.set_connection_execution_options)
-    )
-
-
-def _any_listener(listeners: Any) -> bool:
-    return type(listeners) is not _EmptyListener or bool(listeners.parent_listeners)
+    for listeners in (dispatch.begin, dispatch.engine_connect, dispatch.set_connection_execution_options):
+        if type(listeners) is not _EmptyListener or listeners.parent_listeners:
+            return False
+    return True

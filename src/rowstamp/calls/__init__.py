@@ -7,7 +7,7 @@ function, flush a session, wait for another's load), and ``drive`` and ``drive_a
 """
 
 from rowstamp.calls.answers import Calls
-from rowstamp.calls.call import Call, Detach, Seen
+from rowstamp.calls.call import Call, Detach
 from rowstamp.calls.steps import Steps, drive, drive_async
 
-__all__ = ["Call", "Calls", "Detach", "Seen", "Steps", "drive", "drive_async"]
+__all__ = ["Call", "Calls", "Detach", "Steps", "drive", "drive_async"]

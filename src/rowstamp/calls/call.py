@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from rowstamp.errors import StoreError
 from rowstamp.events import Counters
-from rowstamp.model import StoreSnapshot
 from rowstamp.orm.situation import Situation
 from rowstamp.protocol_calls import CallHit
+from rowstamp.quick import Seen
 from rowstamp.stampede import NO_TIMEOUTS, Staleness, Timeouts
 
-__all__ = ["NOTHING", "Call", "Detach", "Seen"]
+__all__ = ["NOTHING", "Call", "Detach"]
 
 NOTHING: Final = object()
 """There is no value; ``None`` is one."""
 
 Detach: TypeAlias = Callable[["Call"], Any]
-
-
-class Seen(NamedTuple):
-    """A read that was made before the rest of a lookup.
-
-    Attributes:
-        stamps: the stamps that were asked for.
-        reply: the store's answer, or the error it raised.
-    """
-
-    stamps: Sequence[bytes]
-    reply: StoreSnapshot | StoreError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

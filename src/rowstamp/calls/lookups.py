@@ -6,13 +6,14 @@ from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from rowstamp.calls.call import NOTHING, Call, Seen
+from rowstamp.calls.call import NOTHING, Call
 from rowstamp.calls.steps import Step
 from rowstamp.core import Core
 from rowstamp.errors import CorruptEntry, StoreError
 from rowstamp.model import StoreSnapshot
 from rowstamp.protocol import Flow, invalidate
 from rowstamp.protocol_calls import CallHit, CallMiss, lookup_call
+from rowstamp.quick import Seen
 from rowstamp.recording import active, note, used_under
 
 __all__ = ["Lookups"]

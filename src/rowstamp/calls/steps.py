@@ -19,6 +19,7 @@ from rowstamp.protocol import Operation
 from rowstamp.protocol_lease import Pause
 from rowstamp.recording import Recorder, recording
 from rowstamp.stampede import Flight
+from rowstamp.store import AsyncStore, Waking
 
 __all__ = ["Background", "Flush", "Load", "Settle", "Step", "Steps", "Wait", "drive", "drive_async", "running_loop"]
 
@@ -95,8 +96,8 @@ def drive(core: Core, steps: Steps, load: Callable[[], Any]) -> Any:
                 return situation.settle()
             case Wait(flight, patience):
                 return flight.wait(patience)
-            case Pause(seconds):
-                return time.sleep(seconds)
+            case Pause():
+                return _pause(core, operation)
             case Background():
                 # In the caller's context, as a task would be: what `vary=` looks at there is part of the key.
                 run_there = contextvars.copy_context().run
@@ -108,6 +109,29 @@ def drive(core: Core, steps: Steps, load: Callable[[], Any]) -> Any:
                 return perform(core.store, operation, None)
 
     return run(steps, step)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def _pause(core: Core, pause: Pause) -> float | None:
+    if not isinstance(core.store, Waking):
+        time.sleep(pause.seconds)
+        return None
+    started = core.clock()
+    core.store.wait_unleased(pause.entry, pause.patience)
+    return core.clock() - started
+
+
+async def _pause_async(core: Core, pause: Pause) -> float | None:
+    store = core.store
+    if not isinstance(store, Waking):
+        await asyncio.sleep(pause.seconds)
+        return None
+    started = core.clock()
+    if isinstance(store, AsyncStore):
+        await store.wait_unleased(pause.entry, pause.patience)
+    else:
+        # It blocks, and the loader may be a task of this very loop (of another cache).
+        await asyncio.to_thread(store.wait_unleased, pause.entry, pause.patience)
+    return core.clock() - started
 
 
 def _in_background(core: Core, background: Background) -> None:
@@ -135,8 +159,8 @@ async def drive_async(core: Core, steps: Steps, load: Callable[[], Awaitable[Any
                 return await run_in_greenlet(situation.settle)
             case Wait(flight, patience):
                 return await flight.wait_async(patience)
-            case Pause(seconds):
-                return await asyncio.sleep(seconds)
+            case Pause():
+                return await _pause_async(core, operation)
             case Background():
                 task = asyncio.ensure_future(_in_background_async(core, operation))
                 core.background.add(task)

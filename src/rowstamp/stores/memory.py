@@ -103,7 +103,18 @@ class MemoryStore:
         ConfigurationError: the bound is not a positive number of bytes.
     """
 
-    __slots__ = ("_clock", "_entries", "_held", "_holds", "_kept", "_leases", "_lock", "_max_bytes", "_sweep_at")
+    __slots__ = (
+        "_clock",
+        "_entries",
+        "_held",
+        "_holds",
+        "_kept",
+        "_leases",
+        "_lock",
+        "_max_bytes",
+        "_sweep_at",
+        "_waiters",
+    )
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES, *, clock: Callable[[], float] = time.monotonic) -> None:
         if max_bytes <= 0:
@@ -119,6 +130,7 @@ class MemoryStore:
         self._kept: LRUCache[bytes, _Value] = LRUCache(max_bytes, getsizeof=_size)
         self._held: dict[bytes, dict[bytes, float]] = {}
         self._leases: dict[bytes, tuple[bytes, float]] = {}
+        self._waiters: dict[bytes, list[threading.Event]] = {}
         self._entries = 0
         self._holds = 0
         self._sweep_at = _SWEEP_AT_LEAST
@@ -145,6 +157,20 @@ class MemoryStore:
                 else:
                     self._forget(_ENTRY_MARK + (entry or b""))
         return StoreSnapshot(blob, tuple(states))
+
+    def unchanged(self, entry: bytes, blob: bytes, stamps: Sequence[bytes], tokens: Sequence[bytes]) -> bool:
+        """See :meth:`rowstamp.store.Comparing.unchanged`. All of it is compared at one moment."""
+        now = self._clock()
+        with self._lock:
+            get, held = self._kept.get, self._held
+            found = get(_ENTRY_MARK + entry, None)
+            if not isinstance(found, _Entry) or found.expires_at <= now or found.blob != blob:
+                return False
+            for stamp, token in zip(stamps, tokens, strict=True):
+                state = get(stamp, None)
+                if not isinstance(state, StampState) or state.token != token or stamp in held:
+                    return False
+        return True
 
     def _state(self, stamp: bytes, now: float) -> StampState:
         """The state of a stamp; a hold is asked for first, so that it counts whatever else is known."""
@@ -275,6 +301,25 @@ class MemoryStore:
         with self._lock:
             if self._leases.get(entry, (b"", 0.0))[0] == holder:
                 del self._leases[entry]
+                for waiter in self._waiters.pop(entry, ()):
+                    waiter.set()
+
+    def wait_unleased(self, entry: bytes, seconds: float) -> None:
+        """See :meth:`rowstamp.store.Waking.wait_unleased`."""
+        now = self._clock()
+        with self._lock:
+            end = self._leases.get(entry, (b"", 0.0))[1]
+            if end <= now:
+                return
+            waiter = threading.Event()
+            self._waiters.setdefault(entry, []).append(waiter)
+        waiter.wait(min(seconds, end - now))
+        with self._lock:
+            waiting = self._waiters.get(entry, [])
+            if waiter in waiting:
+                waiting.remove(waiter)
+                if not waiting:
+                    del self._waiters[entry]
 
     # -------------------------------------------------------------------------------------------------- bounds
 

@@ -111,6 +111,11 @@ class BlockingStore:
         leasing: Any = self._store
         self._call(lambda: cast("Awaitable[None]", leasing.unlease(entry, holder)))
 
+    def wait_unleased(self, entry: bytes, seconds: float) -> None:
+        """See :meth:`rowstamp.store.Waking.wait_unleased`; only of a store that says when a lease is over."""
+        waking: Any = self._store
+        self._call(lambda: cast("Awaitable[None]", waking.wait_unleased(entry, seconds)))
+
     def read_many(self, entries: Sequence[bytes], stamps: Sequence[bytes]) -> ManySnapshot:
         """See :meth:`rowstamp.store.Batching.read_many`; only of a store that has batches."""
         batching: Any = self._store
@@ -186,6 +191,8 @@ class StoreHarness:
             cannot be faked and has to be waited for. The suite lets at most a few dozen seconds pass in a test.
         evicts: whether the store itself keeps to a bound in bytes; it then defines :meth:`make_bounded_store`.
         leases: whether the store has leases (:class:`rowstamp.store.Leasing`).
+        wakes: whether the store says when a lease is over (:class:`rowstamp.store.Waking`).
+        waiters: how many wait for one lease in a test; one for a store that is called from one thread at a time.
         batches: whether the store reads and puts several entries at once (:class:`rowstamp.store.Batching`).
         bounded_bytes: the bound given to :meth:`make_bounded_store`.
         sequences: how many random sequences of operations are compared with the model.
@@ -197,6 +204,8 @@ class StoreHarness:
     evicts: ClassVar[bool] = False
     leases: ClassVar[bool] = False
     batches: ClassVar[bool] = False
+    wakes: ClassVar[bool] = False
+    waiters: ClassVar[int] = 3
     bounded_bytes: ClassVar[int] = 64 * 1024
     too_large: ClassVar[int] = 256 * 1024
     sequences: ClassVar[int] = 60

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import cast
 
 import pytest
 
-from rowstamp.store import Leasing, Store
+from rowstamp.store import Leasing, Store, Waking
 from rowstamp.testing.store_harness import HELD, FakeClock, StoreHarness, digest, token
 
 __all__ = ["LeaseContract"]
@@ -78,3 +79,48 @@ class LeaseContract(StoreHarness):
         assert leasing.lease(E, BOB, self.seconds(100)) == ANN
         leasing.unlease(A, ANN)
         assert store.read(E, [A]) == (None, (HELD,))
+
+    @pytest.fixture
+    def waking(self, store: Store) -> Waking:
+        """The store, as one that says when a lease is over."""
+        if not self.wakes:
+            pytest.skip("this store does not say when a lease is over")
+        return cast("Waking", store)
+
+    def test_who_waits_is_told_when_a_lease_is_given_back(self, waking: Waking, leasing: Leasing) -> None:
+        """Not when the lease would end: these would be minutes, and the test has not so many."""
+        told: list[int] = []
+
+        def wait(name: int) -> None:
+            waking.wait_unleased(E, self.seconds(1000))
+            told.append(name)
+
+        leasing.lease(E, ANN, self.seconds(1000))
+        leasing.lease(F, ANN, self.seconds(1000))
+        waiting = [threading.Thread(target=wait, args=(name,), daemon=True) for name in range(self.waiters)]
+        for each in waiting:
+            each.start()
+        leasing.unlease(F, ANN)
+        leasing.unlease(E, BOB)
+        assert not told
+        leasing.unlease(E, ANN)
+        for each in waiting:
+            each.join(60)
+        assert sorted(told) == list(range(self.waiters))
+
+    def test_for_a_lease_that_nobody_has_nobody_waits(self, waking: Waking, leasing: Leasing, clock: FakeClock) -> None:
+        """Whether it never was, was given back, or has ended."""
+        waking.wait_unleased(E, self.seconds(1000))
+        leasing.lease(E, ANN, self.seconds(1000))
+        leasing.unlease(E, ANN)
+        waking.wait_unleased(E, self.seconds(1000))
+        leasing.lease(E, ANN, self.seconds(10))
+        self.pass_time(clock, 11)
+        waking.wait_unleased(E, self.seconds(1000))
+
+    def test_nobody_waits_longer_than_he_would(self, waking: Waking, leasing: Leasing) -> None:
+        """Nor beyond the end of the lease, which is what a dead loader leaves."""
+        leasing.lease(E, ANN, self.seconds(1000))
+        waking.wait_unleased(E, 0.001)
+        leasing.lease(F, ANN, 0.001)
+        waking.wait_unleased(F, self.seconds(1000))

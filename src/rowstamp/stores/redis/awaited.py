@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, Final, Self, TypeVar
 
@@ -20,7 +21,7 @@ from rowstamp.stores.redis.errors import FOREIGN
 from rowstamp.stores.redis.feed import Feeds
 from rowstamp.stores.redis.plan import Plan
 from rowstamp.stores.redis.sentinel import SentinelAddress, afind
-from rowstamp.stores.redis.talk import OUTDATED, Complaints, Health, Line, alead
+from rowstamp.stores.redis.talk import OUTDATED, Complaints, Health, Line, alead, packed
 from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["AsyncRedisStore"]
@@ -151,6 +152,29 @@ class AsyncRedisStore:
     def unlease(self, entry: bytes, holder: bytes) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Leasing.unlease`."""
         return self._call(leases.unlease(self._keys, entry, holder))
+
+    async def wait_unleased(self, entry: bytes, seconds: float) -> None:
+        """See :meth:`rowstamp.store.Waking.wait_unleased`."""
+        if not await self._call(leases.remaining(self._keys, entry)):
+            return
+        channel = leases.channel(self._keys, entry)
+        route = self._plan.route
+        try:
+            async with asyncio.timeout(self._plan.connect_timeout):
+                connection = (await afind(route.address_of(route.node_of(channel)))).awaited()
+                await connection.connect()
+            try:
+                async with asyncio.timeout(self._plan.timeout):
+                    await connection.send_packed_command([packed([leases.listen(channel)])], check_health=False)
+                    await connection.read_response()
+                left: float = await self._call(leases.remaining(self._keys, entry))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, seconds)):
+                        await connection.read_response()
+            finally:
+                await connection.disconnect(nowait=True)
+        except FOREIGN as exc:
+            raise self._complaints.of(exc) from exc
 
     def clear(self) -> Awaitable[None]:
         """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""

@@ -20,8 +20,8 @@ from rowstamp.stores.redis.errors import FOREIGN, is_permanent, store_error
 from rowstamp.stores.redis.feed import Feeds
 from rowstamp.stores.redis.lines import Job, Lines, run_together
 from rowstamp.stores.redis.plan import Plan
-from rowstamp.stores.redis.sentinel import SentinelAddress
-from rowstamp.stores.redis.talk import Complaints, Line
+from rowstamp.stores.redis.sentinel import SentinelAddress, find
+from rowstamp.stores.redis.talk import Complaints, Line, packed
 from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["RedisStore", "require_usable"]
@@ -118,6 +118,25 @@ class RedisStore:
     def unlease(self, entry: bytes, holder: bytes) -> None:
         """See :meth:`rowstamp.store.Leasing.unlease`."""
         self._call(leases.unlease(self._keys, entry, holder))
+
+    def wait_unleased(self, entry: bytes, seconds: float) -> None:
+        """See :meth:`rowstamp.store.Waking.wait_unleased`."""
+        if not self._call(leases.remaining(self._keys, entry)):
+            return
+        channel = leases.channel(self._keys, entry)
+        route = self._plan.route
+        try:
+            connection = find(route.address_of(route.node_of(channel))).blocking()
+            try:
+                connection.connect()
+                connection.send_packed_command([packed([leases.listen(channel)])], check_health=False)
+                connection.read_response()
+                left = self._call(leases.remaining(self._keys, entry))
+                connection.can_read(min(left, seconds))
+            finally:
+                connection.disconnect()
+        except FOREIGN as exc:
+            raise self._complaints.of(exc) from exc
 
     def clear(self) -> None:
         """See :meth:`rowstamp.store.Store.clear`. The old entries stay until they end, but nothing reads them."""
