@@ -13,10 +13,12 @@ import rowstamp.analysis.effects
 import rowstamp.analysis.pins
 import rowstamp.analysis.reads
 import rowstamp.analysis.writes
+import rowstamp.orm.cascades
 import rowstamp.orm.consequences
 import rowstamp.orm.raw
 import rowstamp.orm.shape
 import rowstamp.orm.transaction
+import rowstamp.orm.writes
 from rowstamp.core import Core
 from rowstamp.model import Dependency, Unknown
 from rowstamp.orm.transaction import TransactionState, state_of
@@ -60,8 +62,23 @@ def no_unknown_rows_of_reads(patch: Patch) -> None:
 
 
 def no_cascades(patch: Patch) -> None:
-    for module in (rowstamp.analysis.effects, rowstamp.orm.consequences):
+    for module in (rowstamp.analysis.effects, rowstamp.orm.consequences, rowstamp.orm.cascades):
         patch.setattr(module, "cascade_effects", lambda *_, **__: set[Dependency]())
+    patch.setattr(rowstamp.orm.writes, "follow", lambda *_: set[Dependency]())
+
+
+def rows_of_cascades_stay(patch: Patch) -> None:
+    patch.setattr(rowstamp.orm.cascades, "fate_effects", lambda *_, **__: set[Dependency]())
+
+
+def cascades_take_one_step(patch: Patch) -> None:
+    add = rowstamp.orm.cascades._Walk.add
+
+    def add_once(walk: Any, table: Any, rows: Any) -> None:
+        if not walk.seen:
+            add(walk, table, rows)
+
+    patch.setattr(rowstamp.orm.cascades._Walk, "add", add_once)
 
 
 def no_keys_of_inserts(patch: Patch) -> None:

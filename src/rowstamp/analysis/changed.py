@@ -11,10 +11,10 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.sql.visitors import iterate
 
-from rowstamp._sqlalchemy import changed_columns
+from rowstamp._sqlalchemy import changed_columns, is_table
 from rowstamp.analysis.tables import namesakes
 
-__all__ = ["changed_names"]
+__all__ = ["changed_along", "changed_names"]
 
 
 def changed_names(compiled: Any, statement: Any, table: FromClause) -> frozenset[str] | None:
@@ -26,11 +26,16 @@ def changed_names(compiled: Any, statement: Any, table: FromClause) -> frozenset
         table: its target.
     """
     named = _named(statement, compiled.column_keys or (), table)
-    if named is None or not isinstance(table, Table):
+    if named is None or not is_table(table):
         return None  # what a table does by itself only its metadata tells
+    return changed_along(table, named, compiled.dialect)
+
+
+def changed_along(table: Table[Any], columns: Iterable[str], dialect: Dialect) -> frozenset[str]:
+    """Add to the columns of a table that an UPDATE sets those that may change along with them; all in lower case."""
     # Other metadata of the program may say more of the same table.
     descriptions: list[Table[Any]] = [table, *namesakes(table.name)]
-    found = named.union(*(_by_themselves(each, compiled.dialect) for each in descriptions))
+    found = {*columns}.union(*(_by_themselves(each, dialect) for each in descriptions))
     while True:
         more = {name for each in descriptions for name in _computed_from(each, found)} - found
         if not more:

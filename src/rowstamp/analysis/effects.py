@@ -22,7 +22,7 @@ from rowstamp.analysis.tables import Change, cascaded, keys_differ
 from rowstamp.analysis.writes import KeyEffect, Rows, Touch, WriteAnalysis
 from rowstamp.model import Dependency
 
-__all__ = ["awaits_result", "cascade_effects", "effects", "inserted_effects", "wide_effects"]
+__all__ = ["awaits_result", "cascade_effects", "effects", "facets", "inserted_effects", "wide_effects"]
 
 Names = tuple[str, ...]
 
@@ -36,6 +36,7 @@ def effects(
     translate: Mapping[Any, Any] | None = None,
     await_result: bool = False,
     image: Image | None = None,
+    followed: set[Dependency] | None = None,
 ) -> set[Dependency]:
     """Return what one execution of a DML statement touches, as far as it is known before it runs.
 
@@ -47,12 +48,13 @@ def effects(
         translate: the ``schema_translate_map`` in force.
         await_result: whether :func:`inserted_effects` will be asked for what only the database's answer tells.
         image: the rows as they were just before, if they were asked for.
+        followed: what the database changes along with these rows, if that was asked for.
     """
     names = _names(analysis.table, translate)
     columns = analysis.changed or frozenset()
     found: set[Dependency] = set()
     for name in names:
-        found.update(_facets(Dependency.table(scope, name), columns, moves=analysis.changed is None))
+        found.update(facets(Dependency.table(scope, name), columns, moves=analysis.changed is None))
         if not named_keys(analysis.table):
             found.add(Dependency.unknown_rows(scope, name, NOT_TOLD))
     for key in analysis.keys:
@@ -62,7 +64,8 @@ def effects(
     found |= _unknown([name for name, differs in zip(names, differ, strict=True) if differs], scope)
     for table in analysis.wide:
         found |= wide_effects(schema_of(table, translate), table_key(table)[1], scope)
-    return found | cascade_effects(analysis.changes, scope=scope, translate=translate)
+    changes = analysis.changes if followed is None else analysis.changes[1:]
+    return found | (followed or set()) | cascade_effects(changes, scope=scope, translate=translate)
 
 
 def awaits_result(analysis: WriteAnalysis, parameter_sets: Sequence[Mapping[str, Any]], dialect: Dialect) -> bool:
@@ -76,7 +79,7 @@ def awaits_result(analysis: WriteAnalysis, parameter_sets: Sequence[Mapping[str,
     )
 
 
-def _facets(stamp: Dependency, columns: Iterable[str], *, moves: bool) -> Iterator[Dependency]:
+def facets(stamp: Dependency, columns: Iterable[str], *, moves: bool) -> Iterator[Dependency]:
     """Yield a stamp with those of its facets that a change of these columns concerns."""
     yield stamp
     if moves:
@@ -87,7 +90,7 @@ def _facets(stamp: Dependency, columns: Iterable[str], *, moves: bool) -> Iterat
 
 def _unknown(names: Iterable[str], scope: str) -> set[Dependency]:
     stamps = [Dependency.unknown_rows(scope, name) for name in names]
-    return {each for stamp in stamps for each in _facets(stamp, (), moves=True)}
+    return {each for stamp in stamps for each in facets(stamp, (), moves=True)}
 
 
 def cascade_effects(
@@ -112,7 +115,7 @@ def _key_effects(
     for touch in key.touches:
         values = _touched_values(key, touch, parameter_sets, dialect, image)
         for stamp in _stamps(key.key, names, values, scope):
-            found.update(_facets(stamp, touch.columns, moves=touch.moves))
+            found.update(facets(stamp, touch.columns, moves=touch.moves))
     return found
 
 
@@ -186,7 +189,7 @@ def inserted_effects(
     for key in analysis.keys:
         if key.from_result:
             for stamp in _stamps(key.key, names, _inserted_values(key, analysis.table, rows, dialect), scope):
-                found.update(_facets(stamp, (), moves=True))
+                found.update(facets(stamp, (), moves=True))
     return found
 
 
@@ -214,7 +217,7 @@ def wide_effects(schema: str | None, name: str, scope: str) -> set[Dependency]:
     names = write_names(schema, name)
     found = _unknown(names, scope)
     for stamp in names:
-        found.update(_facets(Dependency.table(scope, stamp), (), moves=True))
+        found.update(facets(Dependency.table(scope, stamp), (), moves=True))
     return found
 
 

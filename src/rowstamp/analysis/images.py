@@ -37,9 +37,10 @@ from rowstamp._sqlalchemy import is_table
 from rowstamp.analysis.chosen import Chosen
 from rowstamp.analysis.equality import key_value
 from rowstamp.analysis.sources import Source, source_values, values_of
+from rowstamp.analysis.tables import cascaded
 from rowstamp.analysis.writes import Rows, WriteAnalysis
 
-__all__ = ["IMAGE_LIMIT", "Image", "ImagePlan", "plan_image"]
+__all__ = ["IMAGE_LIMIT", "Image", "ImagePlan", "locks_key", "plan_image"]
 
 IMAGE_LIMIT: Final = 100
 """Most rows of an image. A write to more touches the unknown rows of the keys that it does not pin."""
@@ -114,12 +115,14 @@ def plan_image(analysis: WriteAnalysis, dialect: Dialect) -> ImagePlan | None:
 
 
 def _is_needed(analysis: WriteAnalysis) -> bool:
-    """Whether rows are changed whose value of some key the statement does not say."""
-    return any(None in touch.source for key in analysis.keys for touch in key.touches if touch.rows is Rows.BEFORE)
+    """Whether rows are changed whose value of some key the statement does not say, or other rows along with them."""
+    return bool(cascaded(analysis.changes[:1])) or any(
+        None in touch.source for key in analysis.keys for touch in key.touches if touch.rows is Rows.BEFORE
+    )
 
 
-def _locks_key(table: Table[Any], changed: frozenset[str] | None) -> bool:
-    """Whether a write locks what others refer to: it deletes the row, or changes a column that is unique."""
+def locks_key(table: Table[Any], changed: frozenset[str] | None) -> bool:
+    """Return whether a write locks what others refer to: it deletes the row, or changes a column that is unique."""
     if changed is None:
         return True
     unique: list[Any] = [
@@ -138,7 +141,7 @@ def _question(analysis: WriteAnalysis, primary: Sequence[Any], chosen: Chosen | 
         keys: BindParameter[Any] = bindparam(_KEYS, expanding=True, required=True)
         question = question.where(primary[0].in_(keys) if len(primary) == 1 else tuple_(*primary).in_(keys))
     # The lock that the write takes, and no stronger one: PostgreSQL lets others refer to a row whose keys stay.
-    lock_key = _locks_key(cast("Table[Any]", analysis.table), analysis.changed)
+    lock_key = locks_key(cast("Table[Any]", analysis.table), analysis.changed)
     return question.with_for_update(key_share=not lock_key and dialect.name == "postgresql")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Integer, String, bindparam, text
+from sqlalchemy import Integer, String, Table, bindparam, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -15,7 +15,7 @@ from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import NO_SETTINGS, TransactionState
 
-__all__ = ["OWN", "ask", "rights_of"]
+__all__ = ["OWN", "ask", "question_rows", "rights_of"]
 
 OWN: Final = "_rowstamp_own"
 """The execution option of the cache's own statements, which are neither reads nor writes of the application."""
@@ -43,7 +43,7 @@ def ask(
     if state.altered or state.altered_locally or state.settings != NO_SETTINGS or dialect.driver not in _DRIVERS:
         return None  # with other rights or another search path it might be refused
     wanted = plan.wanted(parameter_sets, dialect)
-    if wanted is None or rights_of(attachment, connection, plan, translate) is Rights.NONE:
+    if wanted is None or rights_of(attachment, connection, plan.table, plan.question, translate) is Rights.NONE:
         return None
     canonical, values = wanted
     if dialect.name == "sqlite":
@@ -51,14 +51,27 @@ def ask(
         _execute(connection, plan.begin, {}, translate)
         if not in_driver_transaction(connection):
             return None
+    rows = question_rows(attachment, connection, plan.table, plan.question, values, translate)
+    return None if rows is None else Image.of(plan, canonical, rows, dialect)
+
+
+def question_rows(
+    attachment: Attachment,
+    connection: Connection,
+    table: Table[Any],
+    question: Any,
+    parameters: Mapping[str, Any],
+    translate: Mapping[Any, Any] | None,
+) -> Sequence[Any] | None:
+    """Return what the database answers, or ``None`` if it refuses to say anything of this table."""
+    dialect = attachment.dialect
     try:
-        rows = _execute(connection, plan.question, values, translate).all()
+        return list(_execute(connection, question, parameters, translate).all())
     except DBAPIError as exc:
         if not _is_refusal(dialect.name, exc):
             raise
-        attachment.images[_named(plan, dialect, translate)] = Rights.NONE
+        attachment.images[_named(table, dialect, translate)] = Rights.NONE
         return None
-    return Image.of(plan, canonical, rows, dialect)
 
 
 def _execute(connection: Connection, statement: Any, parameters: Any, translate: Mapping[Any, Any] | None) -> Any:
@@ -85,29 +98,33 @@ _RIGHTS: Final = text("""
 
 
 def rights_of(
-    attachment: Attachment, connection: Connection, plan: ImagePlan, translate: Mapping[Any, Any] | None
+    attachment: Attachment,
+    connection: Connection,
+    table: Table[Any],
+    question: Any,
+    translate: Mapping[Any, Any] | None,
 ) -> Rights:
-    """Return whether the question will be answered: in PostgreSQL a refusal would end the application's transaction."""
-    name = _named(plan, attachment.dialect, translate)
+    """Return whether a question will be answered: in PostgreSQL a refusal would end the application's transaction."""
+    name = _named(table, attachment.dialect, translate)
     known = attachment.images.get(name)
     if known is None:
-        known = Rights.PLAIN if attachment.dialect.name != "postgresql" else _rights(connection, plan, name)
+        known = Rights.PLAIN if attachment.dialect.name != "postgresql" else _rights(connection, question, name)
         attachment.images[name] = known
     return known
 
 
-def _rights(connection: Connection, plan: ImagePlan, name: str) -> Rights:
-    columns = [column.name for column in plan.question.selected_columns]
+def _rights(connection: Connection, question: Any, name: str) -> Rights:
+    columns = [column.name for column in question.selected_columns]
     parameters = {"number": len(columns), "names": columns, "name": name}
     may_ask, plain = _execute(connection, _RIGHTS, parameters, None).one_or_none() or (False, False)
     return Rights.PLAIN if may_ask and plain else Rights.ASK if may_ask else Rights.NONE
 
 
-def _named(plan: ImagePlan, dialect: Any, translate: Mapping[Any, Any] | None) -> str:
+def _named(table: Table[Any], dialect: Any, translate: Mapping[Any, Any] | None) -> str:
     prepare = dialect.identifier_preparer
-    schema = schema_of(plan.table, translate)
-    table: str = prepare.quote(plan.table.name)
-    return f"{prepare.quote(schema)}.{table}" if schema else table
+    schema = schema_of(table, translate)
+    name: str = prepare.quote(table.name)
+    return f"{prepare.quote(schema)}.{name}" if schema else name
 
 
 _MYSQL_REFUSALS: Final = frozenset({1054, 1142, 1143, 1146})
@@ -118,4 +135,4 @@ def _is_refusal(name: str, exc: DBAPIError) -> bool:
     arguments: tuple[Any, ...] = getattr(exc.orig, "args", ())
     if name in {"mysql", "mariadb"}:
         return bool(arguments) and arguments[0] in _MYSQL_REFUSALS
-    return name == "sqlite" and "no such column" in str(exc.orig)
+    return name == "sqlite" and str(exc.orig).startswith(("no such column", "no such table"))

@@ -11,14 +11,17 @@ from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.types import TypeEngine
 
 from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
+from rowstamp.analysis.cascades import fates
 from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.effects import awaits_result, effects
 from rowstamp.analysis.functions import ALTERING
 from rowstamp.analysis.images import Image
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
+from rowstamp.analysis.tables import acting_keys
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment, Rights
+from rowstamp.orm.cascades import follow
 from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything, with_consequences
 from rowstamp.orm.images import ask, rights_of
 from rowstamp.orm.publishing import Execute, is_alone, publish, publish_definition
@@ -43,16 +46,21 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     awaits = not alone and awaits_result(analysis, values, attachment.dialect)
     called = _called(attachment, state, context, sql)
     image = None if plan is None or alone else ask(attachment, connection, state, plan, values, translate)
+    followed: set[Dependency] | None = None
+    if image is not None and acting_keys(image.plan.table.name):
+        rows = fates(analysis, image, values, attachment.dialect)
+        followed = follow(attachment, connection, image.plan.table, rows, translate)
 
     def found(image: Image | None) -> set[Dependency]:
         scope, dialect = attachment.scope, attachment.dialect
         known = effects(
-            analysis, values, scope=scope, dialect=dialect, translate=translate, await_result=awaits, image=image
-        )
+            analysis, values, scope=scope, dialect=dialect, translate=translate, await_result=awaits, image=image,
+            followed=None if image is None else followed,
+        )  # fmt: skip
         return known | called
 
     if image is not None:
-        rights = rights_of(attachment, connection, image.plan, translate)
+        rights = rights_of(attachment, connection, image.plan.table, image.plan.question, translate)
         _write_with_image(attachment, state, context, image, found, execute, rights)
         return True
     if awaits:
