@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -29,8 +30,8 @@ class SentinelServer(ValkeyServer):
 
     name = "sentinel"
 
-    def __init__(self, primary: int) -> None:
-        super().__init__()
+    def __init__(self, primary: int, program: Path) -> None:
+        super().__init__(program)
         self._primary = primary
 
     def prepare(self) -> None:
@@ -87,12 +88,13 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watched() -> Generator[Watched]:
+def watched(make: Callable[[], ValkeyServer] = ValkeyServer) -> Generator[Watched]:
+    """Start three servers and three sentinels that run the same program."""
     with contextlib.ExitStack() as stack:
-        primary, *replicas = servers = [stack.enter_context(ValkeyServer()) for _ in range(3)]
+        primary, *replicas = servers = [stack.enter_context(make()) for _ in range(3)]
         for replica in replicas:
             ask(replica.port, "REPLICAOF", "127.0.0.1", str(primary.port))
-        sentinels = [stack.enter_context(SentinelServer(primary.port)) for _ in range(3)]
+        sentinels = [stack.enter_context(SentinelServer(primary.port, primary._program)) for _ in range(3)]
         found = Watched(servers, sentinels)
         until(found.settled)
         yield found

@@ -15,6 +15,7 @@ from rowstamp.stores.redis.sentinel import SentinelAddress
 from rowstamp.testing.store_harness import digest
 from tests.faults.figures import Report
 from tests.faults.shop import AsyncShop, shop, under_load
+from tests.servers.redis import make_redis_server
 from tests.store.redis_support import AsyncRedisSuite, RedisSuite
 from tests.store.redis_topology import SERVICE, Watched, handed_over, killed, watched
 
@@ -30,6 +31,13 @@ def quiet() -> Iterator[Watched]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def quiet_redis() -> Iterator[Watched]:
+    """The same of Redis."""
+    with watched(make_redis_server) as found:
+        yield found
+
+
 @pytest.fixture
 def disturbed() -> Iterator[Watched]:
     """Servers for one test."""
@@ -38,12 +46,15 @@ def disturbed() -> Iterator[Watched]:
 
 
 class _BehindSentinel(RedisSuite):
+    def use(self, servers: Watched) -> None:
+        self.urls = [servers.primary().url()]
+        self.address = SentinelAddress.of_url(
+            urlsplit(servers.url), {"timeout_ms": "20000", "connect_timeout_ms": "20000"}
+        )
+
     @pytest.fixture(autouse=True)
     def _server(self, quiet: Watched) -> None:
-        self.urls = [quiet.primary().url()]
-        self.address = SentinelAddress.of_url(
-            urlsplit(quiet.url), {"timeout_ms": "20000", "connect_timeout_ms": "20000"}
-        )
+        self.use(quiet)
 
 
 class TestRedisStoreBehindSentinel(_BehindSentinel):
@@ -52,6 +63,16 @@ class TestRedisStoreBehindSentinel(_BehindSentinel):
 
 class TestAsyncRedisStoreBehindSentinel(_BehindSentinel, AsyncRedisSuite):
     pass
+
+
+class TestRedisStoreBehindSentinelOnRedis(_BehindSentinel):
+    """Servers and sentinels of Redis."""
+
+    sequences = 5
+
+    @pytest.fixture(autouse=True)
+    def _server(self, quiet_redis: Watched) -> None:
+        self.use(quiet_redis)
 
 
 @pytest.mark.parametrize("failover", [killed, handed_over])
