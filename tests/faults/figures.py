@@ -30,6 +30,12 @@ class Load:
     fault_ended: float = 0.0
     back: float | None = None
 
+    def timed(self, read: Callable[[], object]) -> None:
+        """Read, and take note of how long it took."""
+        begin = time.perf_counter()
+        read()
+        self.reads.append(time.perf_counter() - begin)
+
     def over(self) -> None:
         """Take note that the fault is over."""
         self.fault_ended = time.monotonic()
@@ -49,10 +55,11 @@ def fault_report(record_property: Callable[[str, object], None]) -> Report:
 
     def report(what: str, load: Load) -> None:
         points = quantiles(load.reads, n=100, method="inclusive")
+        again = "" if load.back is None else f"; hits again {load.back:.2f} s after it was over"
         record_property(
             NAME,
-            f"{what}: {len(load.reads):,} reads, median {points[49] * 1000:.1f} ms, p99 {points[98] * 1000:.1f} ms,"
-            f" longest {max(load.reads) * 1000:.0f} ms; hits again {load.back or 0:.2f} s after it was over",
+            f"{what}: {len(load.reads):,} reads, median {points[49] * 1000:.2f} ms, p99 {points[98] * 1000:.2f} ms,"
+            f" longest {max(load.reads) * 1000:.0f} ms{again}",
         )
 
     return report

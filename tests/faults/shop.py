@@ -69,6 +69,11 @@ class Shop:
             raise StaleRead(found, least)
         return found
 
+    def read_uncached(self) -> int:
+        """Read the stock without the cache."""
+        with Session(self.engine, info={"rowstamp": False}) as session:
+            return session.scalars(STOCK).one()
+
     def write(self) -> None:
         with Session(self.engine) as session:
             session.execute(update(Product).where(Product.id == 1).values(stock=self.committed + 1))

@@ -15,7 +15,7 @@ import redis
 from rowstamp.stores.breaker import FAILURES
 from rowstamp.stores.redis.talk import Health
 from rowstamp.testing.servers import ValkeyServer
-from tests.faults.figures import Report
+from tests.faults.figures import Load, Report
 from tests.faults.proxy import Proxy
 from tests.faults.shop import FAULTS, OPTIONS, AsyncShop, Fault, Shop, shop, under_load
 
@@ -91,9 +91,10 @@ def test_a_full_server_fails_fills_quietly_and_they_are_counted(open_shop: Shop,
 
 
 def test_while_the_breaker_is_open_reads_do_not_wait(
-    open_shop: Shop, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+    open_shop: Shop, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch, fault_report: Report
 ) -> None:
     """A stopped server swallows what it is sent. A few reads find that out; later the probes do, in threads of their own."""
+    beside, uncached = Load(), Load()
     open_shop.recover()
     waited: Counter[str] = Counter()
     failed = Health.failed
@@ -108,11 +109,17 @@ def test_while_the_breaker_is_open_reads_do_not_wait(
         end = time.monotonic() + 20
         while waited["rowstamp-redis-probe"] < 2:
             assert time.monotonic() < end, "nobody has tried the server again"
-            open_shop.read()
+            if _outages(open_shop) == (1, 1):
+                beside.timed(open_shop.read)
+                uncached.timed(open_shop.read_uncached)
+            else:
+                open_shop.read()
         assert _outages(open_shop) == (1, 1)
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert waited[threading.current_thread().name] == FAILURES
+    fault_report("reads while the breaker is open", beside)
+    fault_report("the same without a cache", uncached)
     open_shop.recover()
     assert _outages(open_shop) == (1, 0)
 

@@ -186,8 +186,9 @@ class AsyncRedisStore:
         self._feeds.close()
         lane = self._lanes.pop(asyncio.get_running_loop(), None)
         if lane is not None:
-            while lane.tasks:
-                await asyncio.wait(lane.tasks)
+            # One that was cancelled before it had begun has not taken itself out.
+            while under_way := [task for task in lane.tasks if not task.done()]:
+                await asyncio.wait(under_way)
             for node in [*lane.idle]:
                 await lane.drop(node)
         await asyncio.to_thread(self._feeds.join, _PATIENCE_SECONDS)
@@ -236,12 +237,11 @@ class AsyncRedisStore:
             self._start(lane, self._trip(lane))
 
     def _start(self, lane: _Lane, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        lane.tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(lane, task))
+        lane.tasks.add(asyncio.get_running_loop().create_task(work))
 
-    def _ended(self, lane: _Lane, task: asyncio.Task[None]) -> None:
-        lane.tasks.discard(task)
+    def _end(self, lane: _Lane) -> None:
+        """Take note that the task which is running is about to end; a callback would do so in the loop's next tick."""
+        lane.tasks.discard(asyncio.current_task())
         if lane.waiting:
             self._go(lane)
 
@@ -258,6 +258,7 @@ class AsyncRedisStore:
         finally:
             for (_, future), outcome in zip(jobs, outcomes, strict=True):
                 self._settle(future, outcome)
+            self._end(lane)
 
     def _settle(self, future: asyncio.Future[Any], outcome: Any) -> None:
         """Hand an outcome to whoever waits for it, if it still does."""
@@ -288,9 +289,10 @@ class AsyncRedisStore:
     async def _one(self, lane: _Lane, errand: Errand, deadline: Deadline) -> Answer | Exception:
         """Run one errand, and let the health of its server know how it went."""
         health = self._health_of(errand.node)
-        refusal = health.admit(lambda: self._start(lane, self._try_server(lane, errand.node)))
-        if refusal is not None:
-            return refusal
+        if health.breaker.is_open:
+            refusal = health.admit(lambda: self._start(lane, self._try_server(lane, errand.node)))
+            if refusal is not None:
+                return refusal
         try:
             answer = await self._said(lane, errand, deadline)
         except FOREIGN as exc:
@@ -350,6 +352,8 @@ class AsyncRedisStore:
         else:
             await lane.give(node, line)
             health.answered()
+        finally:
+            self._end(lane)
 
 
 def _done(value: T) -> Awaitable[T]:
