@@ -48,23 +48,35 @@ class _Copy:
 
     Attributes:
         stored: the entry; its body is empty when ``decoded`` is there.
-        tokens: token by name of all stamps that it stands on.
+        tokens: token by name of all stamps that it stands on; ``names`` and ``values`` are the two sides of it.
         until: when it is to be read again, by the monotonic clock.
         size: what it counts, in bytes.
     """
 
-    __slots__ = ("size", "stored", "tokens", "until")
+    __slots__ = ("names", "size", "stored", "tokens", "until", "values")
 
     def __init__(self, stored: StoredEntry, tokens: Mapping[bytes, bytes], until: float, size: int) -> None:
         self.stored = stored
         self.tokens = tokens
+        self.names = tuple(tokens)
+        self.values = [*tokens.values()]
         self.until = until
         self.size = size
 
-    def stands_on(self, states: Mapping[bytes, StampState]) -> bool:
-        """Whether every stamp is what it was."""
+    def stands_on(self, names: Sequence[bytes], states: Sequence[StampState]) -> bool:
+        """Whether every stamp is what it was; ``states`` are those of ``names``, among which all of its own are."""
         # A missing or held stamp has no token, and None never equals one. The flow proves it once more, as it always does.
-        return all(states[name].token == token for name, token in self.tokens.items())
+        found = [state.token for state in states]
+        if names is self.names:
+            return found == self.values
+        by_name = dict(zip(names, found, strict=True))
+        return all(by_name[name] == token for name, token in self.tokens.items())
+
+
+def _of(stamps: Sequence[bytes], names: Sequence[bytes], states: tuple[StampState, ...]) -> tuple[StampState, ...]:
+    """The states of these stamps among those of more names."""
+    by_name = dict(zip(names, states, strict=True))
+    return tuple([by_name[stamp] for stamp in stamps])
 
 
 class NearCache:
@@ -135,15 +147,16 @@ class NearCache:
     ) -> Generator[Operation, Any, StoreSnapshot | NearSnapshot]:
         copy = self._get(entry)
         if copy is not None:
-            names = list(dict.fromkeys((*stamps, *copy.tokens)))
+            # Whoever asks for an entry nearly always asks for the stamps that it was stored under, in their order.
+            same = copy.names == tuple(stamps)
+            names = copy.names if same else tuple(dict.fromkeys((*stamps, *copy.names)))
             known = None if mirror is None else mirror.states(names, bound)
-            if known is not None and copy.stands_on(known):
+            if known is not None and copy.stands_on(names, tuple(known.values())):
                 self._count("bounded_hits")
                 return NearSnapshot(copy.stored, tuple([known[stamp] for stamp in stamps]))
             snapshot: StoreSnapshot = yield Read(None, names)
-            states = dict(zip(names, snapshot.stamps, strict=True))
-            asked = tuple([states[stamp] for stamp in stamps])
-            if copy.stands_on(states):
+            asked = snapshot.stamps if same else _of(stamps, names, snapshot.stamps)
+            if copy.stands_on(names, snapshot.stamps):
                 return NearSnapshot(copy.stored, asked)
             self._drop(entry, copy)
             if any(state.token is None for state in asked):
