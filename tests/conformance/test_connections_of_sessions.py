@@ -80,10 +80,13 @@ def test_a_listener_that_gives_connections_a_state_is_waited_for(postgres_env: E
 
 
 def test_a_setting_of_the_transaction_ends_with_it(postgres_env: Env) -> None:
-    """A connection on which `set_config(…, true)` was called is served again once its transaction is over."""
+    """A connection on which `set_config(…, true)` was called is served again once its transaction is over.
+
+    One of PostgreSQL's own settings: one of the application's is `''` afterwards, and was `NULL` before.
+    """
     postgres_env.warm(NAMES)
     with postgres_env.connect() as connection:
-        connection.execute(text("SELECT set_config('rowstamp.tenant', 'north', true)"))
+        connection.execute(text("SELECT set_config('search_path', 'pg_catalog, public', true)"))
         with postgres_env.traffic() as traffic:
             read(connection, NAMES)
         assert len(traffic) == 1
