@@ -54,6 +54,7 @@ def url(secured_cluster: Cluster, authority: Authority) -> str:
     return f"redis+cluster://limited:pass@{hosts}?{options}"
 
 
+@pytest.mark.deep
 class TestRedisStoreOnRedisOverTls(RedisSuite):
     """The contract once more; what is special here is the way to the servers."""
 

@@ -22,7 +22,9 @@ def servers() -> Iterator[Watched]:
         yield found
 
 
-@pytest.mark.parametrize(("failover", "asynchronous"), [(killed, True), (handed_over, False)])
+@pytest.mark.parametrize(
+    ("failover", "asynchronous"), [(killed, True), pytest.param(handed_over, False, marks=pytest.mark.deep)]
+)
 def test_no_bounded_hit_outlives_a_failover(
     servers: Watched, failover: Callable[[Watched], None], asynchronous: bool
 ) -> None:

@@ -462,7 +462,10 @@ def with_acl(client: redis.Redis, *rules: str) -> str:
     return f"redis://limited:pass@127.0.0.1:{port}/0"
 
 
-MINIMAL = "~rs:* -@all +mget +get +set +getex +unlink +evalsha +eval +script|load +info +time +client|setinfo +select"
+MINIMAL = (
+    "~rs:* &rs:* -@all +mget +get +set +getex +unlink +evalsha +eval +script|load +info +time +pttl +publish +subscribe"
+    " +client|setinfo +select"
+)
 
 
 def test_the_commands_of_the_docs_are_all_it_needs(client: redis.Redis) -> None:
@@ -473,6 +476,14 @@ def test_the_commands_of_the_docs_are_all_it_needs(client: redis.Redis) -> None:
     assert store.release({A: digest("a2")}, ANN) == (True,)
     store.clear()
     store.delete(E)
+    assert isinstance(store, RedisStore)
+    assert store.lease(E, ANN, 60) == ANN
+    told = threading.Thread(target=store.wait_unleased, args=(E, 60))
+    told.start()
+    until(lambda: bool(client.pubsub_channels()))
+    store.unlease(E, ANN)
+    told.join(30)
+    assert not told.is_alive()
     store.close()
 
 
