@@ -184,7 +184,8 @@ def database_url(request: pytest.FixtureRequest, backend: Backend) -> str:
     return _URLS[backend.dialect](request, backend)
 
 
-def _environment(request: pytest.FixtureRequest) -> Generator[Env]:
+def environment(request: pytest.FixtureRequest) -> Generator[Env]:
+    """Make a shop on the backend that is the fixture's parameter, and close it."""
     backend = cast("Backend", request.param)
     env = Env(backend, database_url(request, backend), request.getfixturevalue("runner"))
     yield env
@@ -193,47 +194,47 @@ def _environment(request: pytest.FixtureRequest) -> Generator[Env]:
 
 @pytest.fixture(params=SQLITE + POSTGRES + MARIADB, ids=str)
 def env(request: pytest.FixtureRequest) -> Generator[Env]:
-    yield from _environment(request)
+    yield from environment(request)
 
 
 @pytest.fixture(params=SQLITE, ids=str)
 def sqlite_env(request: pytest.FixtureRequest) -> Generator[Env]:
-    yield from _environment(request)
+    yield from environment(request)
 
 
 @pytest.fixture(params=POSTGRES, ids=str)
 def postgres_env(request: pytest.FixtureRequest) -> Generator[Env]:
-    yield from _environment(request)
+    yield from environment(request)
 
 
 @pytest.fixture(params=POSTGRES + MARIADB, ids=str)
 def snapshot_env(request: pytest.FixtureRequest) -> Generator[Env]:
     """Where a transaction can be given one snapshot for all that it reads."""
-    yield from _environment(request)
+    yield from environment(request)
 
 
 @pytest.fixture(params=SQLITE + POSTGRES, ids=str)
 def returning_env(request: pytest.FixtureRequest) -> Generator[Env]:
     """Where UPDATE can return rows."""
-    yield from _environment(request)
+    yield from environment(request)
 
 
 @pytest.fixture(params=POSTGRES + MARIADB, ids=str)
 def server_env(request: pytest.FixtureRequest) -> Generator[Env]:
     """Where there are stored functions and procedures, views can be written, and a commit can have two phases."""
-    yield from _environment(request)
+    yield from environment(request)
 
 
 @pytest.fixture(params=[each for each in SQLITE + POSTGRES + MARIADB if each.asynchronous], ids=str)
 def async_env(request: pytest.FixtureRequest) -> Generator[Env]:
-    yield from _environment(request)
+    yield from environment(request)
 
 
 @pytest.fixture(params=[each for each in SQLITE + POSTGRES + MARIADB if not each.asynchronous], ids=str)
 def sync_env(request: pytest.FixtureRequest) -> Generator[Env]:
-    yield from _environment(request)
+    yield from environment(request)
 
 
 @pytest.fixture(params=MARIADB, ids=str)
 def mariadb_env(request: pytest.FixtureRequest) -> Generator[Env]:
-    yield from _environment(request)
+    yield from environment(request)

@@ -52,14 +52,14 @@ def test_hits_under_autocommit(env: Env) -> None:
     assert len(traffic) == 1
 
 
-def begin_recipe(engine: Engine) -> None:
+def begin_recipe(engine: Engine, words: str = "BEGIN") -> None:
     """SQLAlchemy's recipe for transactions on SQLite that really begin."""
 
     def no_begin(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
 
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql(words)
 
     event.listen(engine, "connect", no_begin)
     event.listen(engine, "begin", begin)
