@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -25,9 +26,9 @@ Report = Callable[[Exploration], Exploration]
 
 # The second entry is the copy of the first; nobody reads it but through the near cache.
 TWO_READERS = Config(
-    name="near cache: 2 writers × 2 readers, crash anywhere, lost answers, expiry",
+    name="near cache: 1 writer × 2 readers, crash anywhere, lost answers, expiry",
     entries=((0,), (0,)),
-    writers=(Writer(), Writer()),
+    writers=(Writer(),),
     readers=(Reader(), Reader()),
     crashes=True,
     answers=ALL_ANSWERS,
@@ -41,20 +42,36 @@ READ_TWICE = Config(
     evictions=None,
 )
 RESTARTS = Config(
-    name="near cache: 1 writer × 2 readers, one reads twice, the store is restarted at any time, crash anywhere",
+    name="near cache: 1 writer × 1 reader that reads twice, the store is restarted at any time, crash anywhere",
     entries=((0,), (0,)),
     writers=(Writer(),),
-    readers=(Reader((0, 0)), Reader()),
+    readers=(Reader((0, 0)),),
     crashes=True,
     restarts=1,
 )
+LARGER = [
+    replace(
+        TWO_READERS,
+        name="near cache: 2 writers × 2 readers, crash anywhere, lost answers, expiry",
+        writers=(Writer(), Writer()),
+    ),
+    replace(
+        RESTARTS,
+        name="near cache: 1 writer × 2 readers, one reads twice, the store is restarted at any time, crash anywhere",
+        readers=(Reader((0, 0)), Reader()),
+    ),
+]
 
 
 def by_name(value: object) -> str:
     return value.name if isinstance(value, Config) else type(value).__name__
 
 
-@pytest.mark.parametrize("config", [TWO_READERS, READ_TWICE, RESTARTS], ids=by_name)
+@pytest.mark.parametrize(
+    "config",
+    [TWO_READERS, READ_TWICE, RESTARTS, *(pytest.param(larger, marks=pytest.mark.deep) for larger in LARGER)],
+    ids=by_name,
+)
 def test_every_interleaving(config: Config, report: Report) -> None:
     result = report(explore(config, flows=near.Near()))
 
