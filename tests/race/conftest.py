@@ -9,6 +9,7 @@ import pytest
 from rowstamp.testing.servers import ValkeyServer
 from tests.race.arena import ArenaProcess
 from tests.race.spec import Spec
+from tests.servers.cluster import Cluster
 from tests.servers.support import Database
 from tests.servers.valkey import settled
 
@@ -71,11 +72,17 @@ def _redis(request: pytest.FixtureRequest) -> str:
     return settled(server.url())
 
 
+def _cluster(request: pytest.FixtureRequest) -> str:
+    cluster: Cluster = request.getfixturevalue("valkey_cluster")
+    return cluster.url()
+
+
 STORES: Final[dict[str, Callable[[pytest.FixtureRequest], str]]] = {
     "memory": _memory,
     "lmdb": _lmdb,
     "valkey": _valkey,
     "redis": _redis,
+    "cluster": _cluster,
 }
 
 

@@ -33,6 +33,8 @@ class Spec:
         pause: how long such a delay may be, in seconds.
         breath: how long writers wait before they look again whether the readers have caught up, in seconds. The witness
             waits ten times that, and threads take turns after a fifth of it.
+        near: how much the workers keep of what is in the store, in bytes.
+        bound: within how many milliseconds readers take old results for fresh; 0 for strict reads.
         hot: how many rows are written.
         weakening: how the protocol is weakened, by name; ``""``: not at all. Such a run ends with the first stale read.
         patience: how long the run may take, in seconds.
@@ -57,6 +59,8 @@ class Spec:
     dawdle: float = 0.1
     pause: float = 0.002
     breath: float = 0.0005
+    near: int = 0
+    bound: float = 0.0
     hot: int = ROWS
     weakening: str = ""
     patience: float = 200.0

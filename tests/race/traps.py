@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.store import Store
@@ -126,3 +127,11 @@ class TrappedStore:
 
     def check(self) -> None:
         self._store.check()
+
+
+class FollowedStore(TrappedStore):
+    """The same before a store whose changes can be followed, for bounded freshness."""
+
+    def follow(self) -> Any:
+        followed: Any = self._store
+        return followed.follow()

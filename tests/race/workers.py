@@ -9,6 +9,7 @@ import random
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from rowstamp import AsyncCache, Cache
+from rowstamp import AsyncCache, Cache, bounded, strict
 from rowstamp.store import Store
 from rowstamp.stores import open_store
 from tests.race import traps
@@ -74,6 +75,7 @@ class Place:
     found: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
+        self._history: deque[tuple[float, list[int]]] = deque([(0.0, [0] * ROWS)])
         self.rng = random.Random(self.seed)
         self.levels = LEVELS[self.spec.dialect]
         self._parent = os.getppid()
@@ -95,6 +97,14 @@ class Place:
     def over(self) -> bool:
         """Whether to stop: the race is over, or whoever started this process is gone."""
         return self.ledger.stopped or os.getppid() != self._parent
+
+    def known_before(self, seconds: float, known: list[int]) -> list[int]:
+        """Remember what is known now, and return what this worker had known so many seconds ago."""
+        history, now = self._history, time.monotonic()
+        history.append((now, known))
+        while len(history) > 1 and history[1][0] <= now - seconds:
+            history.popleft()
+        return history[0][1]
 
     def enough(self) -> bool:
         """Whether a reader may stop before it has read enough."""
@@ -118,7 +128,9 @@ class Node:
 
     def __init__(self, spec: Spec, store: Store) -> None:
         self.engine = open_engine(spec.database)
-        self.cache = Cache(store, namespace=spec.namespace, hold_ttl=spec.hold_ttl)
+        freshness = bounded(spec.bound) if spec.bound else strict
+        near = spec.near or None
+        self.cache = Cache(store, namespace=spec.namespace, hold_ttl=spec.hold_ttl, freshness=freshness, near=near)
         self.cache.attach(self.engine)
         self.statements = _hot(spec, statement_reads())
         self.functions = _hot(spec, function_reads(self.cache))
@@ -162,6 +174,7 @@ class Checker:
         self._place = place
         self._level = level
         self._dirty = is_dirty(place.spec.dialect, level)
+        self._bound = place.spec.bound / 1000
         # What a transaction sees that keeps its snapshot is as old as the transaction.
         known = place.ledger.known
         self._from_the_start = [known(row) for row in range(ROWS)] if has_snapshot(place.spec.dialect, level) else None
@@ -170,6 +183,9 @@ class Checker:
         """Return the least versions that a read which begins now may show."""
         if self._from_the_start is not None:
             return [self._from_the_start[row] for row in read.rows]
+        known = [self._place.ledger.known(row) for row in range(ROWS)] if self._bound else None
+        if known is not None:
+            return [self._place.known_before(self._bound, known)[row] for row in read.rows]
         return [self._place.ledger.known(row) for row in read.rows]
 
     def check(self, read: Read, floor: Sequence[int], found: Sequence[int]) -> None:
@@ -223,7 +239,8 @@ def reading_store(place: Place) -> Store:
     loaded = dawdling
     if place.supervisor is not None:
         loaded = traps.both(dawdling, traps.stopping(rng, spec.stops, place.supervisor))
-    return traps.TrappedStore(store_of(place), captured=dawdling, loaded=loaded)
+    trapped = traps.FollowedStore if spec.bound else traps.TrappedStore
+    return trapped(store_of(place), captured=dawdling, loaded=loaded)
 
 
 def store_of(place: Place) -> Store:
