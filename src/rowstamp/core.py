@@ -66,6 +66,26 @@ class _Attempt:
             raise
 
 
+class Renewing:
+    """The entries of statements that this process is loading in the background. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: set[bytes] = set()
+
+    def add(self, entry: bytes) -> bool:
+        """Add an entry; return whether it was not there."""
+        with self._lock:
+            there = entry in self._entries
+            self._entries.add(entry)
+            return not there
+
+    def discard(self, entry: bytes) -> None:
+        """Take an entry out."""
+        with self._lock:
+            self._entries.discard(entry)
+
+
 class Core:
     """The heart of a cache, used by the public classes above it and by the SQLAlchemy integration beside it.
 
@@ -89,6 +109,7 @@ class Core:
         self.declarations = NOTHING_DECLARED
         self.closed = False
         self.background: set[Any] = set()
+        self.renewing = Renewing()
         self.leases = config.lease > 0 and isinstance(store, Leasing)
         self.near = self._make_near()
         signer = Signer(config.secrets, config.namespace.encode()) if config.secrets else None
@@ -183,6 +204,8 @@ class Core:
         except StoreError:
             self.counters.count("store_errors")
             return Miss(None)
+        if isinstance(outcome, Hit) and self.is_over(outcome.stored):
+            outcome = Miss(Ticket(entry, outcome.tokens), stale=outcome.stored, unchanged=True)
         if active() is not None:
             self._record(outcome)
         if isinstance(outcome, Hit):
@@ -212,10 +235,10 @@ class Core:
             self.counters.count("store_errors")
             return None
 
-    def fill(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float) -> None:
+    def fill(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float, linger: float = 0.0) -> None:
         """Store a result. A store that cannot be used loses it, and nothing else."""
         try:
-            self._run(self.filling(ticket, body, ttl=ttl, load_time=load_time))
+            self._run(self.filling(ticket, body, ttl=ttl, load_time=load_time, linger=linger))
         except StoreError:
             self.counters.count("store_errors")
         else:

@@ -240,10 +240,14 @@ class Miss:
     Attributes:
         ticket: the right to fill, or ``None`` when a writer holds one of the stamps (load, but do not fill).
         corrupt: whether there were bytes that are no entry.
+        stale: the entry that is there and not valid.
+        unchanged: whether that is so because its time to live is over, and not because of a write.
     """
 
     ticket: Ticket | None
     corrupt: bool = False
+    stale: StoredEntry | None = field(default=None, compare=False)
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +285,7 @@ def lookup(
     """
     snapshot: StoreSnapshot | NearSnapshot = yield Read(entry if serve else None, stamps)
     states = dict(zip(stamps, snapshot.stamps, strict=True))
-    corrupt = False
+    corrupt, stored = False, None
     if snapshot.entry is not None:
         try:
             stored = found_entry(entry, snapshot.entry, form)
@@ -292,7 +296,7 @@ def lookup(
             if tokens is not None:
                 return Hit(stored, tokens)
     captured = yield from mint_missing(states, mint)
-    return Miss(None if captured is None else Ticket(entry, captured), corrupt)
+    return Miss(None if captured is None else Ticket(entry, captured), corrupt, stored)
 
 
 def found_entry(key: bytes, found: bytes | StoredEntry, form: EntryForm) -> StoredEntry:

@@ -28,6 +28,7 @@ from rowstamp.errors import ConfigurationError
 
 __all__ = [
     "NO_TIMEOUTS",
+    "OUTAGES",
     "PATIENCE",
     "PATIENCE_WITH_CONNECTION",
     "Flight",

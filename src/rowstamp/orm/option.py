@@ -11,6 +11,7 @@ from rowstamp._sqlalchemy import with_options
 from rowstamp.config import check_tags, check_ttl
 from rowstamp.errors import ConfigurationError
 from rowstamp.freshness import Freshness, check_freshness
+from rowstamp.stampede import Staleness
 
 __all__ = ["OPTION", "cached", "requested"]
 
@@ -29,12 +30,17 @@ class cached(UserDefinedOption):  # noqa: N801 - an option reads like a function
         tags: names by which the result can be invalidated.
         vary: what else makes the result another one (a tenant, a role); anything that can be part of a key.
         freshness: how fresh a hit has to be, ``strict`` or ``bounded(50)``; the cache's own by default.
+        stale_while_revalidate: an old result is served, and the statement executed again in the background, for so many seconds
+            after its time to live, and if a write has ended it, for so many seconds after it was loaded.
+        stale_if_error: the same if the database is not there. Both hold for statements of sessions, outside of cached functions (which
+            say so themselves), and where the transaction has written nothing that the statement reads. What is served so is
+            counted as ``stale_hits``, by ``cache.counting()`` for one context.
 
     Raises:
         ConfigurationError: the time to live is not positive, the tags are not a collection of names, or the freshness is none.
     """
 
-    __slots__ = ("freshness", "tags", "ttl", "vary")
+    __slots__ = ("freshness", "stale", "tags", "ttl", "vary")
 
     propagate_to_loaders = False
 
@@ -45,8 +51,11 @@ class cached(UserDefinedOption):  # noqa: N801 - an option reads like a function
         tags: Collection[str] = (),
         vary: object = None,
         freshness: Freshness | None = None,
+        stale_while_revalidate: float = 0,
+        stale_if_error: float = 0,
     ) -> None:
         super().__init__()
+        self.stale = Staleness(while_revalidate=stale_while_revalidate, if_error=stale_if_error)
         self.ttl = None if ttl is None else check_ttl(ttl)
         self.tags = check_tags(tags)
         self.vary = vary
@@ -54,7 +63,8 @@ class cached(UserDefinedOption):  # noqa: N801 - an option reads like a function
 
     def __repr__(self) -> str:
         given = ((name, getattr(self, name)) for name in ("ttl", "tags", "vary", "freshness"))
-        return f"cached({', '.join(f'{name}={value!r}' for name, value in given if value)})"
+        stale = (("stale_while_revalidate", self.stale.while_revalidate), ("stale_if_error", self.stale.if_error))
+        return f"cached({', '.join(f'{name}={value!r}' for name, value in (*given, *stale) if value)})"
 
 
 def requested(statement: Any, options: Mapping[str, Any]) -> cached | Literal[False] | None:

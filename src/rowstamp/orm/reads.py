@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from rowstamp._sqlalchemy import await_in_greenlet, is_server_side, load_options, parameter_values
 from rowstamp.analysis.reads import ReadAnalysis
+from rowstamp.entry import StoredEntry
 from rowstamp.errors import CorruptEntry, UncacheableValue
 from rowstamp.freshness import Freshness
 from rowstamp.keys import entry_key
@@ -25,9 +26,11 @@ from rowstamp.orm.settings import UNKNOWN_STATE, settings_of
 from rowstamp.orm.shape import Shape
 from rowstamp.orm.transaction import NO_SETTINGS, TransactionState, state_of
 from rowstamp.protocol import Hit, SnapshotView, Ticket
+from rowstamp.stampede import Staleness
 
 __all__ = [
     "PREPARED",
+    "RENEW",
     "Bypass",
     "Execution",
     "Marker",
@@ -39,6 +42,9 @@ __all__ = [
 
 PREPARED: Final = "_rowstamp"
 """The execution option by which a decision made before a connection was there travels to where the statement is sent."""
+
+RENEW: Final = "_rowstamp_renew"
+"""The execution option of a statement that is executed, whatever is stored, to be stored anew."""
 
 HIT_OPTION: Final = "rowstamp_hit"
 """The execution option that marks an execution on a Connection that was served without asking the database."""
@@ -113,6 +119,10 @@ class Prepared:
         ttl: how long the result may live, in seconds.
         freshness: how fresh a hit has to be; ``None`` for what the cache says.
         ticket: the right to fill it, once a lookup has missed.
+        stale: what of an old result may be served.
+        old: the entry that the lookup has found and that is not valid.
+        unchanged: whether that is so because its time to live is over, and not because of a write.
+        renew: whether it is executed whatever is stored.
     """
 
     entry: bytes
@@ -121,6 +131,10 @@ class Prepared:
     ttl: float
     freshness: Freshness | None = None
     ticket: Ticket | None = None
+    stale: Staleness = Staleness()  # noqa: RUF009 - frozen
+    old: StoredEntry | None = None
+    unchanged: bool = False
+    renew: bool = False
 
 
 def prepare(
@@ -156,7 +170,15 @@ def prepare(
     except UncacheableValue as exc:
         return Bypass(f"a parameter cannot be part of a key: {exc.reason}")
     found, stamps = shape.dependencies(execution.values, execution.translate, option.tags, shape.ignored(core.policies))
-    return Prepared(entry, found, stamps, option.ttl or core.config.ttl, option.freshness)
+    return Prepared(
+        entry,
+        found,
+        stamps,
+        option.ttl or core.config.ttl,
+        option.freshness,
+        stale=option.stale,
+        renew=bool(execution.options.get(RENEW)),
+    )
 
 
 def _reason_against(attachment: Attachment, execution: Execution, analysis: ReadAnalysis) -> str | None:
@@ -216,15 +238,18 @@ def lookup(
 
 def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> ReplayCursor | Prepared:
     core = attachment.core
-    outcome = core.lookup(prepared.entry, prepared.stamps, serve=view.may_serve, freshness=prepared.freshness)
+    serve = view.may_serve and not prepared.renew
+    outcome = core.lookup(prepared.entry, prepared.stamps, serve=serve, freshness=prepared.freshness)
     if isinstance(outcome, Hit):
         try:
             return _cursor(core.near, prepared.entry, outcome)
         except CorruptEntry:
             core.counters.count("corrupt")
             outcome = core.lookup(prepared.entry, prepared.stamps, serve=False)
-    ticket = None if isinstance(outcome, Hit) else outcome.ticket
-    return replace(prepared, ticket=ticket)
+    if isinstance(outcome, Hit):
+        return replace(prepared, ticket=None)
+    old = outcome.stale if prepared.stale.longest else None
+    return replace(prepared, ticket=outcome.ticket, old=old, unchanged=outcome.unchanged)
 
 
 def _cursor(near: NearCache | None, entry: bytes, hit: Hit) -> ReplayCursor:
@@ -342,7 +367,7 @@ def _execute_and_fill(attachment: Attachment, context: Any, prepared: Prepared, 
     except UncacheableValue as exc:
         core.counters.bypass(exc.reason)
         return
-    core.fill(prepared.ticket, body, ttl=prepared.ttl, load_time=load_time)
+    core.fill(prepared.ticket, body, ttl=prepared.ttl, load_time=load_time, linger=prepared.stale.longest)
 
 
 def _swap_cursor(context: Any, replay: ReplayCursor) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, Result
@@ -42,27 +42,27 @@ from rowstamp.orm.option import OPTION, cached
 from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, Prepared, lookup, prepare
 from rowstamp.orm.record import found_in_identity_map, meet_session, record_hit, record_unattached
 from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
+from rowstamp.orm.stale import SESSION_CACHE, Asked, asked_of, old_rows, renew_behind
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.recording import active
+from rowstamp.stampede import OUTAGES
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
 
 __all__ = ["SESSION_CACHE", "listen_to_sessions"]
 
-SESSION_CACHE: Final = "rowstamp.cache"
-"""The key in ``session.info`` under which the sessions of an attached sessionmaker carry their cache."""
-
 
 class _ConnectionHook:
     """Stands where a session asks for the connection of a statement."""
 
-    __slots__ = ("armed", "session")
+    __slots__ = ("armed", "asked", "session")
 
     def __init__(self, session: Session) -> None:
         # Weak, for the session holds the hook.
         self.session = weakref.ref(session)
         self.armed = False
+        self.asked: Asked | None = None
 
     def __call__(self, bind: Any, **kw: Any) -> Connection:
         session = self.session()
@@ -76,7 +76,7 @@ class _ConnectionHook:
             self.armed = False
             attachment = attachment_of(bind.dialect)
             if attachment is not None and _serves(attachment, session) and begin_session(session):
-                return _ReadConnection(bind, session, attachment)
+                return _ReadConnection(bind, session, attachment, self.asked)
         return original_connection_for_bind(session, bind, **kw)
 
 
@@ -90,8 +90,9 @@ def _serves(attachment: Attachment, session: Session) -> bool:
 class _ReadConnection(StandInConnection):
     """What a session executes a statement on that may be served from the cache."""
 
-    def __init__(self, engine: Engine, session: Session, attachment: Attachment) -> None:
+    def __init__(self, engine: Engine, session: Session, attachment: Attachment, asked: Asked | None) -> None:
         super().__init__(engine, REPLAY_CONNECTION)
+        self._asked = asked
         self._session = session
         self._attachment = attachment
 
@@ -106,7 +107,30 @@ class _ReadConnection(StandInConnection):
             marker = self._attempt(statement, distill(parameters), options, existing)
             if isinstance(marker, Result):
                 return marker  # pyright: ignore[reportUnknownVariableType]
-        return self._real().execute(statement, parameters, execution_options={**options, PREPARED: marker})
+        try:
+            return self._real().execute(statement, parameters, execution_options={**options, PREPARED: marker})
+        except OUTAGES:
+            if not isinstance(marker, Prepared) or marker.old is None:
+                raise
+            old = self._old(statement, parameters, options, existing, marker)
+            if old is None:
+                raise
+            return old
+
+    def _old(
+        self, statement: Any, parameters: Any, given: Any, existing: Connection | None, prepared: Prepared
+    ) -> Result[Any] | None:
+        """Return an old result that may be served where the database is not there."""
+        state = _state(existing) if existing is not None and not existing.invalidated else None
+        if active() is not None or (state is not None and (state.effects or state.inserts)):
+            return None  # it would be part of another result, or hide that the transaction is lost
+        rows = old_rows(self._attachment.core, prepared, prepared.stale.if_error)
+        options = merged_options(statement, self.get_execution_options(), given)
+        context = None if rows is None else self._context(statement, distill(parameters), options)
+        if context is None:
+            return None
+        context.cursor = rows
+        return result_of(context)
 
     def scalar(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Return the first column of the first row, or the value of a default such as a sequence."""
@@ -155,6 +179,12 @@ class _ReadConnection(StandInConnection):
                 record_hit(attachment, context, existing)
             context.cursor = found
             return result_of(context)
+        if found.old is not None and self._asked is not None and active() is None:
+            rows = old_rows(attachment.core, found, found.stale.while_revalidate)
+            if rows is not None:
+                renew_behind(attachment, self._asked, found.entry)
+                context.cursor = rows
+                return result_of(context)
         return found
 
     def _context(self, statement: Any, parameters: Any, options: Any) -> Any:
@@ -192,6 +222,10 @@ def _on_orm_execute(state: ORMExecuteState) -> None:
         for option in with_options(state.statement):
             if isinstance(option, cached):
                 state.update_execution_options(**{OPTION: option})
+    if not (state.is_relationship_load or state.is_column_load):
+        # Eager loads are renewed with the statement that they are part of.
+        given = state.local_execution_options
+        hook.asked = asked_of(state, given.get(OPTION, state.execution_options.get(OPTION)))
 
 
 def listen_to_sessions() -> None:
