@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from rowstamp import ConfigurationError
 from rowstamp.analysis import schema, tables
 from tests.conformance.models import Base, Category, Product, Review, product
-from tests.harness import Env, sync_engine
+from tests.harness import Env, sync_engine, upsert
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +174,26 @@ def test_rows_by_another_key(env: Env) -> None:
         session.execute(update(P).where(P.category_id == 1, P.stock > 0).values(stock=9))
     with only(env, rows[0], rows[1], BOOKS, NOVELS, among=(*rows, *LISTS)), env.transaction() as session:
         session.execute(update(P).where(P.category_id == 1).values(category_id=3))
+
+
+def test_an_upsert_of_a_row_that_is_there_and_of_one_that_is_not(env: Env) -> None:
+    """The row that stood in its way is looked up afterwards, with the keys that VALUES does not say."""
+    rows = tuple(select(P).where(P.id == number) for number in (1, 2, 77))
+    row = {"id": 1, "name": "x", "price": 1, "category_id": 3}
+    with only(env, rows[0], BOOKS, among=(*rows, *LISTS)), env.transaction() as session:
+        session.execute(upsert(env, T, row, by="id", change={"stock": 9}))
+    with only(env, rows[2], NOVELS, among=(*rows, *LISTS)), env.transaction() as session:
+        session.execute(upsert(env, T, row | {"id": 77}, by="id", change={"stock": 9}))
+
+
+def test_an_upsert_that_sets_a_key_ends_all_lists_by_it(env: Env) -> None:
+    """Nobody knows which the row was in before; but it is one row."""
+    rows = tuple(select(P).where(P.id == number) for number in (1, 2))
+    env.warm(rows[1])
+    with env.change_of(rows[0], BOOKS, NOVELS), env.transaction() as session:
+        values = {"id": 1, "name": "x", "price": 1, "category_id": 2}
+        session.execute(upsert(env, T, values, by="id", change={"category_id": 3}))
+    assert env.served(rows[1])
 
 
 def test_a_row_that_comes_in_between_makes_the_write_wide(server_env: Env) -> None:

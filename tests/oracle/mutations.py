@@ -12,7 +12,9 @@ import rowstamp.analysis.conditions
 import rowstamp.analysis.effects
 import rowstamp.analysis.pins
 import rowstamp.analysis.reads
+import rowstamp.analysis.upserts
 import rowstamp.analysis.writes
+import rowstamp.orm.attachment
 import rowstamp.orm.cascades
 import rowstamp.orm.consequences
 import rowstamp.orm.raw
@@ -112,6 +114,15 @@ def changed_keys_stay(patch: Patch) -> None:
 
 def upserts_insert_only(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.writes, "is_upsert", lambda _: False)
+    patch.setattr(rowstamp.orm.attachment, "plan_upsert", lambda *_: None)
+
+
+def upserts_set_nothing(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.upserts, "changed_along", lambda *_: frozenset[str]())
+
+
+def upserts_find_no_row(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.upserts.Upsert, "_stamps", lambda *_: iter(()))
 
 
 def own_writes_unseen(patch: Patch) -> None:

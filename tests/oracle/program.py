@@ -5,7 +5,6 @@ Each step draws from a generator of its own, so that a program still means somet
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,9 +28,6 @@ POOL: Final = 12
 """Reads of a program's pool."""
 OWN: Final = 3
 """Reads of the pool that a writing session executes itself after each write."""
-
-STRICT: Final = bool(os.environ.get("ROWSTAMP_STRICT"))
-"""Whether an entry that is lost without need fails a program, or is counted only."""
 
 _ACTIONS: Final = {"write": 46, "alone": 18, "commit": 20, "rollback": 4, "savepoint": 12}
 _IN_SAVEPOINT: Final = {"write": 40, "alone": 5, "commit": 10, "rollback": 2, "savepoint": 3, "release": 16, "undo": 24}
@@ -256,7 +252,7 @@ class Program:
         if read.needs is not None and None not in touched and not concerned(read.needs, known):
             self.figures.pinned += 1
             self.figures.lost[f"{read.name} after {cause}"] += not served
-            if not served and STRICT:
+            if not served:
                 raise DifferenceError(
                     f"{read.name} needs {read.needs} and was not served after {known}\n{self.story()}"
                 )

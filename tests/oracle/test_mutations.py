@@ -38,6 +38,8 @@ SEEDS = 20
         (without.no_text_writes, 6, (), ""),
         (without.changed_keys_stay, 2, ("change_key", "key_of_entity", "delete_row"), ""),
         (without.upserts_insert_only, 0, ("upsert",), ""),
+        (without.upserts_set_nothing, 0, ("upsert",), ""),
+        (without.upserts_find_no_row, 0, ("upsert",), ""),
         (without.undone_savepoints_clear, 3, (), ""),
         (without.released_savepoints_clear, 3, (), ""),
         (without.or_counts_as_and, 1, (), "or"),

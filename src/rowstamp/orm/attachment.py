@@ -23,6 +23,7 @@ from rowstamp.analysis.calls import functions_of_dml
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Declarations
 from rowstamp.analysis.images import ImagePlan, plan_image
 from rowstamp.analysis.reads import ReadAnalysis, analyse, analyse_text
+from rowstamp.analysis.upserts import Upsert, plan_upsert
 from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
 from rowstamp.codec import canonical
 from rowstamp.model import DIGEST_SIZE
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Attachment", "Rights", "attachment_of", "database_identity", "register", "same_name", "unregister"]
 
 
-_WriteShape: TypeAlias = tuple[WriteAnalysis, ImagePlan | None]
+_WriteShape: TypeAlias = tuple[WriteAnalysis, ImagePlan | Upsert | None]
 
 TEXT_LIMIT: Final = 1024
 """Most raw SQL texts whose analysis is remembered."""
@@ -167,12 +168,14 @@ class Attachment:
     def _shape(self, analysis: ReadAnalysis) -> Shape:
         return Shape(analysis, self.core.config.namespace, self.scope, self.dialect)
 
-    def writes(self, compiled: Any) -> tuple[WriteAnalysis, ImagePlan | None]:
+    def writes(self, compiled: Any) -> _WriteShape:
         """Return the analysis of compiled DML, and how to ask for what it leaves open; made once per shape."""
         known = self._writes.get(compiled)
         if known is None:
             analysis = analyse_dml(compiled)
-            plan = plan_image(analysis, self.dialect) if self.core.config.row_images else None
+            plan: ImagePlan | Upsert | None = None
+            if self.core.config.row_images:
+                plan = plan_image(analysis, self.dialect) or plan_upsert(analysis, compiled)
             known = self._writes[compiled] = analysis, plan
         return known
 

@@ -9,13 +9,15 @@ from sqlalchemy import Integer, String, Table, bindparam, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from rowstamp.analysis.images import Image, ImagePlan
+from rowstamp.analysis.images import IMAGE_LIMIT, Image, ImagePlan
 from rowstamp.analysis.schema import schema_of
+from rowstamp.analysis.upserts import Upsert
+from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import NO_SETTINGS, TransactionState
 
-__all__ = ["OWN", "ask", "question_rows", "rights_of"]
+__all__ = ["OWN", "ask", "question_rows", "rights_of", "upserted"]
 
 OWN: Final = "_rowstamp_own"
 """The execution option of the cache's own statements, which are neither reads nor writes of the application."""
@@ -53,6 +55,26 @@ def ask(
             return None
     rows = question_rows(attachment, connection, plan.table, plan.question, values, translate)
     return None if rows is None else Image.of(plan, canonical, rows, dialect)
+
+
+def upserted(
+    attachment: Attachment,
+    connection: Connection,
+    state: TransactionState,
+    plan: Upsert,
+    parameter_sets: Sequence[Mapping[str, Any]],
+    translate: Mapping[Any, Any] | None,
+) -> set[Dependency] | None:
+    """Return what an upsert that was just executed has touched, or ``None`` if it cannot be told."""
+    if state.altered or state.altered_locally or attachment.dialect.driver not in _DRIVERS:
+        return None
+    values = plan.asked(parameter_sets, attachment.dialect)
+    if values is None or rights_of(attachment, connection, plan.table, plan.question, translate) is Rights.NONE:
+        return None
+    rows = question_rows(attachment, connection, plan.table, plan.question, values, translate)
+    if rows is None or len(rows) > IMAGE_LIMIT:
+        return None
+    return plan.effects(rows, parameter_sets, scope=attachment.scope, dialect=attachment.dialect, translate=translate)
 
 
 def question_rows(

@@ -15,15 +15,16 @@ from rowstamp.analysis.cascades import fates
 from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.effects import awaits_result, effects
 from rowstamp.analysis.functions import ALTERING
-from rowstamp.analysis.images import Image
+from rowstamp.analysis.images import Image, ImagePlan
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
 from rowstamp.analysis.tables import acting_keys
+from rowstamp.analysis.upserts import Upsert
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.cascades import follow
 from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything, with_consequences
-from rowstamp.orm.images import ask, rights_of
+from rowstamp.orm.images import ask, rights_of, upserted
 from rowstamp.orm.publishing import Execute, is_alone, publish, publish_definition
 from rowstamp.orm.raw import commit_what_is_open, note_text
 from rowstamp.orm.reads import Execution
@@ -45,7 +46,11 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     values = parameter_values(context)
     awaits = not alone and awaits_result(analysis, values, attachment.dialect)
     called = _called(attachment, state, context, sql)
-    image = None if plan is None or alone else ask(attachment, connection, state, plan, values, translate)
+    image = (
+        ask(attachment, connection, state, plan, values, translate)
+        if isinstance(plan, ImagePlan) and not alone
+        else None
+    )
     followed: set[Dependency] | None = None
     if image is not None and acting_keys(image.plan.table.name):
         rows = fates(analysis, image, values, attachment.dialect)
@@ -62,6 +67,14 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     if image is not None:
         rights = rights_of(attachment, connection, image.plan.table, image.plan.question, translate)
         _write_with_image(attachment, state, context, image, found, execute, rights)
+        return True
+    if isinstance(plan, Upsert) and not alone:
+        wrote: set[Dependency] | None = None
+        try:
+            execute()
+            wrote = upserted(attachment, connection, state, plan, values, translate)
+        finally:
+            state.touch(with_consequences(attachment, found(None) if wrote is None else wrote | called))
         return True
     if awaits:
         state.inserts.append((context, analysis, translate))

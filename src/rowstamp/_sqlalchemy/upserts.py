@@ -1,0 +1,36 @@
+"""What an upsert's clause says, as far as SQLAlchemy does not say so in public."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Table
+
+__all__ = ["conflict_columns", "set_on_conflict"]
+
+
+def set_on_conflict(clause: Any) -> list[str] | None:
+    """Return the names or keys of the columns that a row gets from SET, or ``None`` if they are not all columns."""
+    kind = getattr(clause, "__visit_name__", "")
+    sets = {"on_conflict_do_update": "update_values_to_set", "on_duplicate_key_update": "update"}
+    if kind not in sets:
+        return None
+    found = [each if isinstance(each, str) else getattr(each, "key", None) for each in getattr(clause, sets[kind])]
+    names = [str(each) for each in found if each is not None]
+    return names if len(names) == len(found) else None
+
+
+def conflict_columns(clause: Any, table: Table[Any]) -> set[str] | None:
+    """Return the names of the columns of the key that ON CONFLICT names; empty if it is not understood, ``None`` without one."""
+    if getattr(clause, "__visit_name__", "") != "on_conflict_do_update":
+        return None
+    if getattr(clause, "inferred_target_whereclause", None) is not None:
+        return set()
+    name = getattr(clause, "constraint_target", None)
+    if name is not None:
+        found = [each for each in table.constraints if each.name == name]
+        return {column.name for column in getattr(found[0], "columns", ())} if len(found) == 1 else set()
+    elements = clause.inferred_target_elements or ()
+    names = [each if isinstance(each, str) else getattr(each, "name", None) for each in elements]
+    columns = {column.name for column in table.columns}
+    return {str(each) for each in names} if names and all(each in columns for each in names) else set()

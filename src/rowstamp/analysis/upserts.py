@@ -1,0 +1,202 @@
+"""Which rows an upsert wrote, found out after it: the row that was there has keys of its own, which VALUES does not say.
+
+The row that an INSERT made, or that stood in its way, has the values of a unique key that VALUES gives; and if SET leaves that key
+alone, it has them afterwards. So it is looked up by them in the same transaction, which sees what it has written itself. No lock
+is needed, and none is taken: to lock what is not there yet would make two upserts of the same row wait for each other
+in MySQL. Of a key that SET changes the old value is not known then.
+
+``ON CONFLICT`` names the key; with ``ON DUPLICATE KEY`` it may be any unique one, and whoever has one of their values counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Index, Select, Table, UniqueConstraint, bindparam, false, or_, select, tuple_
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.elements import BindParameter
+
+from rowstamp._sqlalchemy import dml_statement, is_table, upsert_clause
+from rowstamp._sqlalchemy.upserts import conflict_columns, set_on_conflict
+from rowstamp.analysis.changed import changed_along
+from rowstamp.analysis.effects import cascade_effects, facets
+from rowstamp.analysis.equality import NULL, key_value
+from rowstamp.analysis.images import IMAGE_LIMIT
+from rowstamp.analysis.schema import NOT_TOLD, Key, iterate_keys, key_columns, named_keys, schema_of, write_names
+from rowstamp.analysis.sources import Source, options_of, rows_given, stored_part
+from rowstamp.analysis.tables import Change, keys_differ
+from rowstamp.analysis.writes import Rows, WriteAnalysis
+from rowstamp.model import Dependency
+
+__all__ = ["Upsert", "plan_upsert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A unique key by which rows of VALUES may meet one that is there.
+
+    Attributes:
+        columns: its columns.
+        sources: for each row of VALUES where their values are found.
+        parameter: the name of the parameter that takes them in the question.
+    """
+
+    columns: tuple[Any, ...]
+    sources: tuple[Source, ...]
+    parameter: str
+
+    def values(self, parameters: Mapping[str, Any]) -> list[tuple[object, ...] | None]:
+        """Return for each row its values, with ``NULL`` for one that meets nobody, or ``None`` if they are not known."""
+        found: list[tuple[object, ...] | None] = []
+        for source in self.sources:
+            parts = zip(self.columns, source, strict=True)
+            options = [None if part is None else options_of(column, part, parameters) for column, part in parts]
+            known = tuple(each[0] for each in options if each is not None)
+            found.append(known if len(known) == len(options) else None)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """How to find out which rows an upsert wrote.
+
+    Attributes:
+        table: the table.
+        targets: the unique keys by which its rows are found.
+        changed: the columns that SET may change, lower case.
+        question: SELECT of the columns of all keys.
+    """
+
+    table: Table[Any]
+    targets: tuple[Target, ...]
+    changed: frozenset[str]
+    question: Select[Any]
+
+    def asked(self, parameter_sets: Sequence[Mapping[str, Any]], dialect: Dialect) -> dict[str, list[Any]] | None:
+        """Return the parameters of the question, or ``None`` if they are not known or too many."""
+        found: dict[str, list[Any]] = {}
+        for target in self.targets:
+            values: dict[Any, None] = {}
+            for row in (row for parameters in parameter_sets for row in target.values(parameters)):
+                if row is None or key_value(target.columns, dialect, row) is None:
+                    return None
+                if NULL not in row:  # which equals nothing
+                    values[row if len(row) > 1 else row[0]] = None
+            found[target.parameter] = list(values)
+        return found if max(map(len, found.values())) <= IMAGE_LIMIT else None
+
+    def effects(
+        self,
+        rows: Sequence[Any],
+        parameter_sets: Sequence[Mapping[str, Any]],
+        *,
+        scope: str,
+        dialect: Dialect,
+        translate: Mapping[Any, Any] | None,
+    ) -> set[Dependency] | None:
+        """Return what was touched, if these are the rows that were found; ``None`` if one is missing among them."""
+        names = [column.name for column in self.question.selected_columns]
+        images = [dict(zip(names, row, strict=True)) for row in rows]
+        if not all(self._are_shown(images, parameters, dialect) for parameters in parameter_sets):
+            return None
+        if any(keys_differ(self.table, key_columns(self.table), translated=bool(translate))):
+            return None
+        change = Change(self.table.name.lower(), deletes=False, updates=self.changed)
+        found = cascade_effects([change], scope=scope, translate=translate)
+        for name in write_names(schema_of(self.table, translate), self.table.name):
+            found.update(facets(Dependency.table(scope, name), self.changed, moves=True))
+            if not named_keys(self.table):
+                found.add(Dependency.unknown_rows(scope, name, NOT_TOLD))
+            for key, columns in iterate_keys(self.table):
+                for stamp in self._stamps(name, key, columns, images, scope, dialect):
+                    found.update(facets(stamp, self.changed, moves=True))
+        return found
+
+    def _are_shown(self, images: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], dialect: Dialect) -> bool:
+        """Whether each row of VALUES is there, by one of the keys at least."""
+        shown = [
+            {key_value(target.columns, dialect, [image[column.name] for column in target.columns]) for image in images}
+            for target in self.targets
+        ]
+        return all(
+            any(
+                row is not None and key_value(target.columns, dialect, row) in values
+                for row, target, values in zip(rows, self.targets, shown, strict=True)
+            )
+            for rows in zip(*[target.values(parameters) for target in self.targets], strict=True)
+        )
+
+    def _stamps(
+        self,
+        name: str,
+        key: Key,
+        columns: Sequence[Any],
+        images: Sequence[Mapping[str, Any]],
+        scope: str,
+        dialect: Dialect,
+    ) -> Iterator[Dependency]:
+        if any(column.name.lower() in self.changed for column in columns):
+            yield Dependency.unknown_rows(scope, name, key)
+        for image in images:
+            values = [NULL if image[column.name] is None else image[column.name] for column in columns]
+            value = key_value(columns, dialect, values)
+            yield (
+                Dependency.unknown_rows(scope, name, key) if value is None else Dependency.rows(scope, name, key, value)
+            )
+
+
+def plan_upsert(analysis: WriteAnalysis, compiled: Any) -> Upsert | None:
+    """Return how to find out which rows an upsert wrote, or ``None`` if it is none, or not understood."""
+    statement, table = dml_statement(compiled), analysis.table
+    clause = upsert_clause(statement)
+    if clause is None or not is_table(table) or statement.select is not None or analysis.wide:
+        return None
+    if any(key.touches[0].rows is not Rows.AFTER for key in analysis.keys):
+        return None  # it may remove rows that stand in its way
+    sets, keys = set_on_conflict(clause), _keys_met(clause, table)
+    if sets is None or not keys:
+        return None
+    by_key = {name: column for column in table.columns for name in (column.key, column.name)}
+    if any(name not in by_key for name in sets):
+        return None
+    changed = changed_along(table, [by_key[name].name.lower() for name in sets], compiled.dialect)
+    targets = tuple(_target(number, columns, compiled) for number, columns in enumerate(keys))
+    if any(column.name.lower() in changed for target in targets for column in target.columns):
+        return None  # afterwards the row has other values
+    wanted = dict.fromkeys([*table.primary_key.columns, *(c for _, columns in iterate_keys(table) for c in columns)])
+    question = select(*wanted).where(or_(false(), *map(_found, targets))).limit(IMAGE_LIMIT + 1)
+    return Upsert(table, targets, changed, question)
+
+
+def _target(number: int, columns: tuple[Any, ...], compiled: Any) -> Target:
+    rows = rows_given(compiled)
+    sources = tuple(tuple(stored_part(compiled, row, column) for column in columns) for row in rows)
+    return Target(columns, sources, f"rowstamp_target_{number}")
+
+
+def _found(target: Target) -> Any:
+    values: BindParameter[Any] = bindparam(target.parameter, expanding=True, required=True)
+    return target.columns[0].in_(values) if len(target.columns) == 1 else tuple_(*target.columns).in_(values)
+
+
+def _keys_met(clause: Any, table: Table[Any]) -> list[tuple[Any, ...]]:
+    """Return the unique keys by which an inserted row may meet another; nothing if there may be others."""
+    unique: list[Any] = [each for each in table.constraints if isinstance(each, UniqueConstraint)]
+    indexes = [each for each in table.indexes if each.unique]
+    plain = [each for each in indexes if not _is_partial(each)]
+    unique += [table.primary_key, *plain]
+    keys = [tuple(each.columns) for each in unique if list(each.columns)]
+    named = conflict_columns(clause, table)
+    if named is not None:
+        return [key for key in keys if {column.name for column in key} == named][:1]
+    if clause.__visit_name__ != "on_duplicate_key_update" or len(plain) < len(indexes):
+        return []
+    return keys
+
+
+def _is_partial(index: Index) -> bool:
+    """Whether an index is one of expressions, of parts of values, or of some rows."""
+    extras = [name for name, value in index.dialect_kwargs.items() if name.endswith(("_where", "_length")) and value]
+    return bool(extras) or not all(isinstance(each, Column) for each in index.expressions)
