@@ -101,6 +101,7 @@ class Program:
             build(self.schema, connection)
         self.cache = Cache(namespace=f"oracle-{seed}")
         self.cache.attach(engine)
+        engine.dispose()  # what has to be known of the database is asked on the first new connection
         for table in self.schema.tables:
             self.cache.policy(table)
         self.pool: list[Read] = Reads(self.schema, rng).pool(POOL, reads)

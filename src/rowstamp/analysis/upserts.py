@@ -1,5 +1,7 @@
 """Which rows an upsert wrote, found out after it: the row that was there has keys of its own, which VALUES does not say.
 
+An INSERT that leaves a key out is asked about likewise, by the primary key that it gives.
+
 The row that an INSERT made, or that stood in its way, has the values of a unique key that VALUES gives; and if SET leaves that key
 alone, it has them afterwards. So it is looked up by them in the same transaction, which sees what it has written itself. No lock
 is needed, and none is taken: to lock what is not there yet would make two upserts of the same row wait for each other
@@ -27,7 +29,7 @@ from rowstamp.analysis.images import IMAGE_LIMIT
 from rowstamp.analysis.schema import NOT_TOLD, Key, iterate_keys, key_columns, named_keys, schema_of, write_names
 from rowstamp.analysis.sources import Source, options_of, rows_given, stored_part
 from rowstamp.analysis.tables import Change, keys_differ
-from rowstamp.analysis.writes import Rows, WriteAnalysis
+from rowstamp.analysis.writes import NO_COLUMNS, Rows, WriteAnalysis
 from rowstamp.model import Dependency
 
 __all__ = ["Upsert", "plan_upsert"]
@@ -148,20 +150,27 @@ class Upsert:
 
 
 def plan_upsert(analysis: WriteAnalysis, compiled: Any) -> Upsert | None:
-    """Return how to find out which rows an upsert wrote, or ``None`` if it is none, or not understood."""
+    """Return how to find out which rows an INSERT wrote, or ``None`` if it says so itself or is not understood."""
     statement, table = dml_statement(compiled), analysis.table
-    clause = upsert_clause(statement)
-    if clause is None or not is_table(table) or statement.select is not None or analysis.wide:
+    if not compiled.isinsert or not is_table(table) or statement.select is not None or analysis.wide:
         return None
     if any(key.touches[0].rows is not Rows.AFTER for key in analysis.keys):
         return None  # it may remove rows that stand in its way
-    sets, keys = set_on_conflict(clause), _keys_met(clause, table)
-    if sets is None or not keys:
+    clause = upsert_clause(statement)
+    sets: list[str] | None = []
+    keys: list[tuple[Any, ...]] = [tuple(table.primary_key.columns)]
+    if clause is not None:
+        sets, keys = set_on_conflict(clause), _keys_met(clause, table)
+    elif all(None not in touch.source for key in analysis.keys for touch in key.touches):
+        return None  # a key that is left out has a default, of which metadata need not say anything
+    if sets is None or not keys or not keys[0]:
         return None
     by_key = {name: column for column in table.columns for name in (column.key, column.name)}
     if any(name not in by_key for name in sets):
         return None
-    changed = changed_along(table, [by_key[name].name.lower() for name in sets], compiled.dialect)
+    changed = (
+        changed_along(table, [by_key[name].name.lower() for name in sets], compiled.dialect) if sets else NO_COLUMNS
+    )
     targets = tuple(_target(number, columns, compiled) for number, columns in enumerate(keys))
     if any(column.name.lower() in changed for target in targets for column in target.columns):
         return None  # afterwards the row has other values
@@ -198,5 +207,9 @@ def _keys_met(clause: Any, table: Table[Any]) -> list[tuple[Any, ...]]:
 
 def _is_partial(index: Index) -> bool:
     """Whether an index is one of expressions, of parts of values, or of some rows."""
-    extras = [name for name, value in index.dialect_kwargs.items() if name.endswith(("_where", "_length")) and value]
+    extras = [
+        name
+        for name, value in index.dialect_kwargs.items()
+        if name.endswith(("_where", "_length")) and value is not None
+    ]
     return bool(extras) or not all(isinstance(each, Column) for each in index.expressions)

@@ -68,7 +68,7 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
         rights = rights_of(attachment, connection, image.plan.table, image.plan.question, translate)
         _write_with_image(attachment, state, context, image, found, execute, rights)
         return True
-    if isinstance(plan, Upsert) and not alone:
+    if isinstance(plan, Upsert) and not (alone or awaits):
         wrote: set[Dependency] | None = None
         try:
             execute()
