@@ -141,7 +141,7 @@ class Referring:
         for fate in rows:
             if any(name not in fate.before for _, name in self.columns):
                 return None
-            values: tuple[Any, ...] = tuple(fate.before[name] for _, name in self.columns)
+            values: Any = tuple(fate.before[name] for _, name in self.columns)
             if None not in values:  # to which nobody refers
                 found[values if len(values) > 1 else values[0]] = None
         return list(found)

@@ -85,7 +85,8 @@ class Upsert:
                 if row is None or key_value(target.columns, dialect, row) is None:
                     return None
                 if NULL not in row:  # which equals nothing
-                    values[row if len(row) > 1 else row[0]] = None
+                    whole: Any = row
+                    values[whole if len(whole) > 1 else whole[0]] = None
             found[target.parameter] = list(values)
         return found if max(map(len, found.values())) <= IMAGE_LIMIT else None
 
