@@ -86,6 +86,7 @@ def cascades_take_one_step(patch: Patch) -> None:
 def no_keys_of_inserts(patch: Patch) -> None:
     patch.setattr(rowstamp.orm.transaction, "inserted_effects", lambda *_, **__: set[Dependency]())
     patch.setattr(rowstamp.analysis.writes, "_inserted", lambda *_: iter(()))
+    patch.setattr(rowstamp.orm.attachment, "plan_upsert", lambda *_: None)
 
 
 def keys_never_differ(patch: Patch) -> None:

@@ -41,6 +41,7 @@ from sqlalchemy.sql.expression import ColumnElement
 from rowstamp import _sqlalchemy as internals
 from rowstamp._sqlalchemy import selects, types
 from rowstamp._sqlalchemy.rest import resting_bind, unwatched
+from rowstamp._sqlalchemy.upserts import conflict_columns, set_on_conflict
 from rowstamp.orm.deferred import after_begin, listen_to_commits
 from rowstamp.orm.option import cached
 from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
@@ -407,3 +408,20 @@ def test_a_parameter_of_another_name_is_rendered_as_the_one_it_is_like(values: l
             again = type(condition)(condition.left, copy, condition.operator)
             found = connection.scalars(select(parent.c.id).where(again), {"other": values}).all()
             assert bool(found) is ((condition.operator is operators.in_op) is bool(values))
+
+
+def test_what_an_upsert_sets_and_where_it_meets_a_row() -> None:
+    """Columns or their names; the key by its columns or the name of its constraint; pairs in 2.0, a mapping in 2.1."""
+    for make in (sqlite_insert, postgresql_insert):
+        made = (
+            make(parent).values(id=1).on_conflict_do_update(index_elements=["id"], set_={"name": "x", parent.c.id: 2})
+        )
+        clause = internals.upsert_clause(made)
+        assert set_on_conflict(clause) == ["name", "id"]
+        assert conflict_columns(clause, parent) == {"id"}
+    named = postgresql_insert(parent).on_conflict_do_update(constraint="parent_pkey", set_={"name": "x"})
+    assert conflict_columns(internals.upsert_clause(named), parent) == set()
+    clause = internals.upsert_clause(mysql_insert(parent).on_duplicate_key_update(name="x"))
+    assert (set_on_conflict(clause), conflict_columns(clause, parent)) == (["name"], None)
+    clause = internals.upsert_clause(sqlite_insert(parent).on_conflict_do_nothing())
+    assert (set_on_conflict(clause), conflict_columns(clause, parent)) == (None, None)
