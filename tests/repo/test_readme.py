@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, select
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy import ForeignKey, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowstamp import AsyncRepository
@@ -45,6 +45,11 @@ async def load_rates() -> dict[str, float]:
     return {"EUR": 1.0}
 
 
+async def load_squares(numbers: list[int]) -> dict[int, int]:
+    """Return the squares of numbers."""
+    return {number: number * number for number in numbers}
+
+
 async def test_the_snippets_run_one_after_the_other(tmp_path: Path) -> None:
     """Every Python block of the README, in its order, in one program."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
@@ -59,16 +64,23 @@ async def test_the_snippets_run_one_after_the_other(tmp_path: Path) -> None:
     names: dict[str, Any] = {
         "AsyncRepository": AsyncRepository,
         "AsyncSession": AsyncSession,
+        "async_sessionmaker": async_sessionmaker,
+        "func": func,
+        "load_squares": load_squares,
         "Product": Product,
         "engine": engine,
         "load_rates": load_rates,
         "select": select,
     }
-    exec(f"async def readme(session, conn):\n{body}\n    return cache, products, rows, found, rates, product", names)
+    exec(
+        f"async def readme(session, conn):\n{body}\n    return cache, products, rows, found, rates, product, (count, old, squares)",
+        names,
+    )
     async with AsyncSession(engine) as session, engine.connect() as conn:
-        cache, products, rows, found, rates, product = await names["readme"](session, conn)
+        cache, products, rows, found, rates, product, more = await names["readme"](session, conn)
         assert [each.name for each in products] == found == [row.name for row in rows] == ["atlas"]
         assert rates == {"EUR": 1.0}
         assert product.id == 42
+        assert more == (1, 0, {1: 1, 2: 4, 3: 9})
     await cache.aclose()
     await engine.dispose()
