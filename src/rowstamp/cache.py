@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from rowstamp.attaching import Attaching
 from rowstamp.calls import Calls
@@ -28,6 +28,9 @@ from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import RedisClient, open_store, store_of_client
 
 __all__ = ["AsyncCache", "Cache"]
+
+CLOSING_SECONDS: Final = 5.0
+"""How long closing waits for loads in the background before it cancels them."""
 
 
 class _BaseCache(Attaching):
@@ -313,12 +316,22 @@ class AsyncCache(_BaseCache, AsyncQueries, AsyncKeyValues):
         """Detach from everything and release the store; closing twice is allowed."""
         if not self._close():
             return
-        await asyncio.gather(*self._core.background)
+        await self._end_background()
         store = self._core.store
         if isinstance(store, Store):
             store.close()
         else:
             await store.aclose()
+
+    async def _end_background(self) -> None:
+        """Wait for what is being loaded in the background, and cancel what takes too long."""
+        for seconds in (CLOSING_SECONDS, 1.0):
+            tasks = list(self._core.background)
+            if not tasks:
+                return
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
 
     async def __aenter__(self) -> Self:
         return self

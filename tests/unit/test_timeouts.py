@@ -237,6 +237,23 @@ async def test_a_load_whose_task_is_cancelled_is_taken_up_by_its_caller(clock: F
         assert await caller == 2
 
 
+async def test_closing_does_not_wait_for_a_load_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rowstamp.cache.CLOSING_SECONDS", SHORT)
+    cancelled: list[int] = []
+
+    async def load() -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(1)
+        return 1
+
+    async with AsyncCache() as cache:
+        with pytest.raises(LoadTimeout):
+            await cache.get_or_load("key", load, timeout=SHORT)
+    assert cancelled == [1]
+
+
 # ------------------------------------------------------------------------------------------------------- sessions
 
 
