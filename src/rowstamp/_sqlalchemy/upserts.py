@@ -16,7 +16,9 @@ def set_on_conflict(clause: Any) -> list[str] | None:
     if kind not in sets:
         return None
     given: Any = getattr(clause, sets[kind])
-    columns: list[Any] = list(given) if isinstance(given, dict) else [column for column, _ in given]  # pairs in 2.0
+    columns: list[Any] = list(
+        given.keys() if hasattr(given, "keys") else [column for column, _ in given]
+    )  # pairs in 2.0
     found = [each if isinstance(each, str) else getattr(each, "key", None) for each in columns]
     names = [str(each) for each in found if each is not None]
     return names if len(names) == len(found) else None
