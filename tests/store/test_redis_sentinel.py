@@ -119,7 +119,7 @@ def test_a_name_that_nobody_watches_is_said(quiet: Watched) -> None:
 def test_two_of_three_are_enough(quiet: Watched) -> None:
     one, two, _ = quiet.sentinels
     store = open_store(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{one.port},127.0.0.1:{two.port}/{SERVICE}")
-    assert store.read(digest("entry"), []).entry is None
+    assert store.read(digest("what nobody has put"), []).entry is None
     store.close()
 
 
