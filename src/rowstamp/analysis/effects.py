@@ -125,6 +125,8 @@ def _touched_values(
     """Return the values of a key in all sets of parameters, or ``None`` if one is not known."""
     found: set[bytes] = set()
     for parameters in parameter_sets:
+        if image is not None and touch.rows is Rows.AFTER and not image.rows_of(parameters, dialect):
+            continue  # no row was there to get the value
         values = source_values(key.columns, touch.source, parameters, dialect)
         if values is None and image is not None:
             values = _image_values(key, touch, image, parameters, dialect)

@@ -250,3 +250,10 @@ def test_the_question_can_be_put_again() -> None:
     _, plan, _ = planned(update(products).where(products.c.id == 1).values(price=5))
     assert plan is not None
     assert plan.question._generate_cache_key() is not None
+
+
+def test_no_row_comes_to_a_value_if_none_was_there() -> None:
+    """What the statement sets is the value of no row then."""
+    statement = update(products).where(products.c.category_id == 7).values(category_id=9)
+    assert any("category_id=<value 9>" in each for each in touched(statement, (1, 7)))
+    assert not any("category_id=<value 9>" in each for each in touched(statement))
