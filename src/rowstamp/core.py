@@ -22,12 +22,14 @@ from rowstamp.errors import ClosedError, CommitRefused, StoreError
 from rowstamp.events import Counters, Stats
 from rowstamp.freshness import Freshness
 from rowstamp.journal import Journal
-from rowstamp.keys import stamp_name, stamp_names
+from rowstamp.keys import stamp_name, stamp_names, tables_first
+from rowstamp.memo import Memo
 from rowstamp.mirror import Following
 from rowstamp.model import Dependency, StampState, fresh_token
 from rowstamp.near import DEFAULT_BYTES, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, PutMany, Ticket, commit, fill, invalidate, lookup, put
 from rowstamp.protocol_calls import capture
+from rowstamp.protocol_seen import narrow
 from rowstamp.recording import active, note, refuse
 from rowstamp.store import AsyncStore, Guarded, Leasing, Store, is_remote
 
@@ -112,6 +114,7 @@ class Core:
         self.renewing = Renewing()
         self.leases = config.lease > 0 and isinstance(store, Leasing)
         self.near = self._make_near()
+        self._seen = Memo()
         signer = Signer(config.secrets, config.namespace.encode()) if config.secrets else None
         self.follows = bool(config.freshness.bound) and isinstance(store, Following)
         """Whether states may be known without asking the store."""
@@ -187,7 +190,13 @@ class Core:
         return run(flow, step)
 
     def lookup(
-        self, entry: bytes, stamps: Sequence[bytes], *, serve: bool, freshness: Freshness | None = None
+        self,
+        entry: bytes,
+        stamps: Sequence[bytes],
+        *,
+        serve: bool,
+        freshness: Freshness | None = None,
+        guard: Sequence[bytes] = (),
     ) -> Hit | Miss:
         """Find a valid entry, or capture the stamps to fill one. A store that cannot be used is a miss without fill.
 
@@ -196,10 +205,12 @@ class Core:
             stamps: the names of the stamps of all dependencies.
             serve: ``False`` captures the stamps only.
             freshness: how fresh a hit has to be; by default as the cache says.
+            guard: the names of the stamps in whose place an entry may name rows.
         """
         try:
             self._replay_journal()
-            flow = lookup(entry, stamps, serve=serve, form=self.form)
+            hint = self._seen.get(entry) if guard and serve else ()
+            flow = lookup(entry, stamps, guard=guard, hint=hint, serve=serve, form=self.form)
             outcome = self._run(self.looking_up(flow, freshness) if serve else flow)
         except StoreError:
             self.counters.count("store_errors")
@@ -209,6 +220,8 @@ class Core:
         if active() is not None:
             self._record(outcome)
         if isinstance(outcome, Hit):
+            if guard and outcome.stored.named != hint:
+                self._seen.remember(entry, outcome.stored.named)
             self.counters.hit(outcome.load_time)
             return outcome
         if serve:
@@ -235,9 +248,30 @@ class Core:
             self.counters.count("store_errors")
             return None
 
-    def fill(self, ticket: Ticket, body: bytes, *, ttl: float, load_time: float, linger: float = 0.0) -> None:
-        """Store a result. A store that cannot be used loses it, and nothing else."""
+    def fill(
+        self,
+        ticket: Ticket,
+        body: bytes,
+        *,
+        ttl: float,
+        load_time: float,
+        linger: float = 0.0,
+        rows: Sequence[bytes] | None = None,
+    ) -> None:
+        """Store a result. A store that cannot be used loses it, and nothing else.
+
+        Args:
+            ticket: what the lookup returned with the miss.
+            body: the encoded result.
+            ttl: how long it may live, in seconds.
+            load_time: how long the load took, in seconds.
+            linger: how long the store keeps it beyond that, in seconds, to be served old.
+            rows: the stamps that may stand in place of the ticket's guard; ``None`` if it is to stay.
+        """
         try:
+            if ticket.guard and rows is not None:
+                ticket = self._run(narrow(ticket, rows))
+                self._seen.remember(ticket.entry, tuple(ticket.named))
             self._run(self.filling(ticket, body, ttl=ttl, load_time=load_time, linger=linger))
         except StoreError:
             self.counters.count("store_errors")
@@ -366,25 +400,25 @@ class Core:
 
     def invalidate_committed(self, effects: Iterable[Dependency]) -> None:
         """Publish effects of a transaction that has committed already; never raises for the store's sake."""
-        stamps = stamp_names(self.config.namespace, effects)
+        tables, rows = tables_first(self.config.namespace, effects)
         try:
-            self._run(invalidate(stamps))
+            self._run(invalidate(tables, rows))
         except StoreError:
             self.counters.count("store_errors")
-            self.journal.add(stamps)
+            self.journal.add((*tables, *rows))
         self.counters.count("invalidations")
 
     def _replay_journal(self) -> None:
         """Touch what earlier commits could not; until that is done the store is not asked for anything."""
         stamps = self.journal.pending()
         if stamps:
-            self._run(invalidate(list(stamps)))
+            self._run(invalidate(list(stamps), list(stamps)))  # nobody knows any more which of them are rows
             self.journal.done(stamps)
 
     def invalidation(self, effects: Iterable[Dependency]) -> Flow[None]:
         """Return the flow that makes everything that depends on these unusable; it counts itself."""
         self.counters.count("invalidations")
-        return invalidate(stamp_names(self.config.namespace, effects))
+        return invalidate(*tables_first(self.config.namespace, effects))
 
     async def run_async(self, flow: Flow[T]) -> T:
         """Run a flow outside of any greenlet."""

@@ -21,6 +21,9 @@ class TableExplanation:
         columns: the columns of which the result is made, besides the keys that pin its rows; ``None`` if any may matter.
         why: why any row may matter; empty if its rows are pinned.
         why_any_column: why any column may matter; empty if only some do.
+        seen: the keys of joined rows that are told by the result, which depends on those it shows and not on the whole table.
+        any_row: the columns that matter in rows that the result does not show, besides rows that come and go; ``None``: these rows do
+            not matter.
     """
 
     name: str
@@ -28,12 +31,20 @@ class TableExplanation:
     columns: tuple[str, ...] | None
     why: str
     why_any_column: str
+    seen: tuple[str, ...] = ()
+    any_row: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        rows = f"rows pinned by {', '.join(self.pins)}" if self.pins else f"any row ({self.why})"
         if self.columns is None:
-            return f"{self.name}: {rows}, all columns ({self.why_any_column})"
-        return f"{self.name}: {rows}, columns: {', '.join(self.columns) or 'none'}"
+            return f"{self.name}: {self._rows()}, all columns ({self.why_any_column})"
+        return f"{self.name}: {self._rows()}, columns: {', '.join(self.columns) or 'none'}"
+
+    def _rows(self) -> str:
+        rows = [f"rows pinned by {', '.join(self.pins)}"] if self.pins else []
+        rows += [f"rows seen: {self.name}.{key}" for key in self.seen]
+        if self.any_row is not None:
+            rows.append(f"rows that come and go, and {', '.join(self.any_row)} of any row")
+        return "; ".join(rows) or f"any row ({self.why})"
 
 
 @dataclass(frozen=True, slots=True)

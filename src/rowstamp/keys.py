@@ -10,7 +10,7 @@ from typing import Final
 from rowstamp.codec import canonical
 from rowstamp.model import DIGEST_SIZE, Dependency, Unknown
 
-__all__ = ["FORMAT_VERSION", "entry_key", "stamp_name", "stamp_names"]
+__all__ = ["FORMAT_VERSION", "entry_key", "stamp_name", "stamp_names", "tables_first"]
 
 FORMAT_VERSION: Final = 1
 """Part of every key: raised when stamps or entries change their meaning, so that versions never read each other's."""
@@ -49,6 +49,13 @@ def stamp_name(namespace: str, dependency: Dependency) -> bytes:
 def stamp_names(namespace: str, dependencies: Iterable[Dependency]) -> list[bytes]:
     """Return the stamp names of several dependencies, in their order."""
     return [stamp_name(namespace, dependency) for dependency in dependencies]
+
+
+def tables_first(namespace: str, effects: Iterable[Dependency]) -> tuple[list[bytes], list[bytes]]:
+    """Return the stamp names of effects, those of rows with a known key apart: they are touched after the others."""
+    effects = tuple(effects)
+    rows = {each for each in effects if each.kind == "rows" and each.value is not Unknown.UNKNOWN}
+    return stamp_names(namespace, [each for each in effects if each not in rows]), stamp_names(namespace, rows)
 
 
 def entry_key(namespace: str, identity: Sequence[bytes], sql: str, parameters: object, *, vary: object = None) -> bytes:

@@ -54,6 +54,7 @@ __all__ = [
     "mint_missing",
     "put",
     "standing",
+    "tokens_of",
 ]
 
 T = TypeVar("T")
@@ -198,11 +199,13 @@ class Ticket:
         entry: the entry's key.
         tokens: token by stamp name, in the order the dependencies were given.
         named: those of the stamps that a later reader cannot know before it has the entry, so that the entry names them.
+        guard: those of the stamps in whose place the rows that are seen may stand (:mod:`rowstamp.protocol_seen`).
     """
 
     entry: bytes
     tokens: Mapping[bytes, bytes]
     named: Collection[bytes] = ()
+    guard: Collection[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,8 @@ def lookup(
     entry: bytes,
     stamps: Sequence[bytes],
     *,
+    guard: Sequence[bytes] = (),
+    hint: Sequence[bytes] = (),
     serve: bool = True,
     mint: Callable[[], bytes] = fresh_token,
     form: EntryForm = PLAIN,
@@ -279,12 +284,15 @@ def lookup(
     Args:
         entry: the entry's key.
         stamps: the names of the stamps of all dependencies.
+        guard: the names of stamps on which an entry stands as well, unless it names others that stand for the rows seen.
+        hint: stamps that an entry of this key has named before, to be read with it.
         serve: ``False`` captures the stamps only, for a statement whose snapshot is still ahead.
         mint: makes tokens that were never used; the scheduler gives numbered ones, so that a run can be repeated.
         form: how entries are written.
     """
-    snapshot: StoreSnapshot | NearSnapshot = yield Read(entry if serve else None, stamps)
-    states = dict(zip(stamps, snapshot.stamps, strict=True))
+    asked = tuple(dict.fromkeys((*stamps, *guard, *hint))) if guard else stamps
+    snapshot: StoreSnapshot | NearSnapshot = yield Read(entry if serve else None, asked)
+    states = dict(zip(asked, snapshot.stamps, strict=True))
     corrupt, stored = False, None
     if snapshot.entry is not None:
         try:
@@ -293,10 +301,12 @@ def lookup(
             corrupt = True
         else:
             tokens = yield from standing(stored, stamps, states)
+            if tokens is None and guard and not stored.named:
+                tokens = yield from standing(stored, (*stamps, *guard), states)
             if tokens is not None:
                 return Hit(stored, tokens)
-    captured = yield from mint_missing(states, mint)
-    return Miss(None if captured is None else Ticket(entry, captured), corrupt, stored)
+    captured = yield from mint_missing({stamp: states[stamp] for stamp in (*stamps, *guard)}, mint)
+    return Miss(None if captured is None else Ticket(entry, captured, guard=guard), corrupt, stored)
 
 
 def found_entry(key: bytes, found: bytes | StoredEntry, form: EntryForm) -> StoredEntry:
@@ -316,23 +326,21 @@ def standing(
     Args:
         stored: the entry.
         stamps: those that the reader asks for.
-        states: the states of these stamps, read no earlier than the entry. Where the entry names its stamps there may be others
-            among them, and some of the reader's may be lacking.
+        states: the states of stamps, read no earlier than the entry. There may be others among them, and some that count may be
+            lacking.
     """
-    if stored.named:
-        names = dict.fromkeys((*stamps, *stored.named))
-        more = [stamp for stamp in names if stamp not in states]
-        if more:
-            # The entry was read before these stamps, as the store's own order would have it.
-            second: StoreSnapshot = yield Read(None, more)
-            states = {**states, **dict(zip(more, second.stamps, strict=True))}
-        states = {stamp: states[stamp] for stamp in names}
-    tokens = _tokens(states)
+    names = dict.fromkeys((*stamps, *stored.named))
+    more = [stamp for stamp in names if stamp not in states]
+    if more:
+        # The entry was read before these stamps, as the store's own order would have it.
+        second: StoreSnapshot = yield Read(None, more)
+        states = {**states, **dict(zip(more, second.stamps, strict=True))}
+    tokens = tokens_of({stamp: states[stamp] for stamp in names})
     # An entry that lacks a stamp of the reader's has another proof, as one with a changed token has.
     return tokens if tokens is not None and prove(tokens) == stored.proof else None
 
 
-def _tokens(states: Mapping[bytes, StampState]) -> dict[bytes, bytes] | None:
+def tokens_of(states: Mapping[bytes, StampState]) -> dict[bytes, bytes] | None:
     """Return the tokens of these stamps, or ``None`` if one is missing or held."""
     tokens: dict[bytes, bytes] = {}
     for stamp, state in states.items():
@@ -355,7 +363,7 @@ def mint_missing(states: Mapping[bytes, StampState], mint: Callable[[], bytes]) 
     if missing:
         minted: tuple[StampState, ...] = yield Mint(missing)
         states = {**states, **dict(zip(missing, minted, strict=True))}
-    return _tokens(states)
+    return tokens_of(states)
 
 
 def fill(
@@ -441,16 +449,40 @@ def commit(
     except GeneratorExit:
         raise
     except BaseException as exc:
-        yield _release(stamps, writer, mint) if refused(exc) else Hold(stamps, writer, hold_ttl)
+        if refused(exc):
+            yield _release(stamps, writer, mint)
+            raise
+        yield Hold(stamps, writer, hold_ttl)
+        if len(stamps) > 1:
+            # A store need not hold them at one moment: see the second touch below.
+            yield Hold(stamps, writer, hold_ttl)
         raise
     still_held: tuple[bool, ...] = yield _release(stamps, writer, mint)
-    return Committed(late=still_held.count(False))
+    late = still_held.count(False)
+    if late and len(stamps) > 1:
+        # A store need not release them at one moment. Without its hold, a table's stamp may still have had its token when a row's
+        # was renewed already, and a reader have taken the row for unchanged (`protocol_seen`).
+        yield Touch({stamp: mint() for stamp in stamps})
+    return Committed(late=late)
 
 
 def _release(stamps: Sequence[bytes], writer: bytes, mint: Callable[[], bytes]) -> Release:
     return Release({stamp: mint() for stamp in stamps}, writer)
 
 
-def invalidate(stamps: Sequence[bytes], *, mint: Callable[[], bytes] = fresh_token) -> Flow[None]:
-    """Make everything that depends on these stamps unusable, at once; loads in flight included."""
-    yield Touch({stamp: mint() for stamp in stamps})
+def invalidate(
+    stamps: Sequence[bytes], rows: Sequence[bytes] = (), *, mint: Callable[[], bytes] = fresh_token
+) -> Flow[None]:
+    """Make everything that depends on these stamps unusable, at once; loads in flight included.
+
+    The stamps of rows come after those of the tables that they are in. The other way round a reader who captures a row's stamp in
+    between, after its load, would still find the table's as it was before (:mod:`rowstamp.protocol_seen`).
+
+    Args:
+        stamps: the names of the stamps.
+        rows: the names of further stamps, of single rows.
+        mint: makes tokens that were never used.
+    """
+    for each in (stamps, rows):
+        if each:
+            yield Touch({stamp: mint() for stamp in each})

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from rowstamp.testing.scheduler import Config, Exploration, Flows, Property, StoreModel, explore, explore_random, replay
-from tests.model import cases, weakened
+from tests.model import cases, seen, weakened
 
 # Generous: the slowest takes seconds on an idle core, but the cores of a shared machine are not idle.
 pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
@@ -54,6 +54,12 @@ WEAKENINGS = [
     Weakening(cases.BASE, BOTH, store=weakened.ExpiryRestores()),
     Weakening(cases.BASE, BOTH, store=weakened.MintReplaces()),
     Weakening(cases.LAPSES, BOTH, store=weakened.ReleaseKeepsToken()),
+    Weakening(seen.SEEN_PIECEWISE, BOTH, weakened.GuardIsNotReadAgain()),
+    Weakening(seen.SEEN_PIECEWISE, BOTH, weakened.GuardIsReadFirst()),
+    Weakening(seen.SEEN_PIECEWISE, (FRESH,), weakened.HeldRowsAreLeftOut()),
+    Weakening(seen.SEEN_INVALIDATION, BOTH, weakened.RowsAreTouchedFirst()),
+    Weakening(seen.SEEN_LAPSES, BOTH, weakened.LateCommitsReleaseOnly()),
+    Weakening(seen.SEEN_LAPSES, (FRESH,), weakened.DoubtHoldsOnce()),
 ]
 
 

@@ -25,6 +25,7 @@ from rowstamp.protocol import (
 from rowstamp.testing.actors import Script, Stage
 from rowstamp.testing.model_store import Cell, StoreModel, StoreState, entry_key, index_of, tokens_of
 from rowstamp.testing.scheduler import Flows
+from tests.model.seen import GUARD, SEEN, SeenRows
 
 Minter = Callable[[], bytes]
 
@@ -297,3 +298,98 @@ class ReleaseKeepsToken(StoreModel):
 
     def released(self, cell: Cell, writer: bytes, token: bytes) -> Cell:
         return super().released(cell, writer, token) if writer in cell.holders else cell
+
+
+# ---------------------------------------------------------------------------------------------- joined rows
+
+
+class GuardIsNotReadAgain(SeenRows):
+    """The stamp of a row seen takes the guard's place, whatever was written to the table during the load."""
+
+    def narrow(self, ticket: Ticket, mint: Minter) -> Flow[Ticket]:
+        minted = yield Mint({SEEN: mint()})
+        tokens = {stamp: token for stamp, token in ticket.tokens.items() if stamp != GUARD}
+        token: bytes | None = minted[0].token
+        return ticket if token is None else Ticket(ticket.entry, {**tokens, SEEN: token}, named=(SEEN,))
+
+
+class GuardIsReadFirst(SeenRows):
+    """The guard is looked at before the stamp of the row is captured."""
+
+    def narrow(self, ticket: Ticket, mint: Minter) -> Flow[Ticket]:
+        again: StoreSnapshot = yield Read(None, (GUARD,))
+        if again.stamps[0].token != ticket.tokens[GUARD]:
+            return ticket
+        minted = yield Mint({SEEN: mint()})
+        tokens = {stamp: token for stamp, token in ticket.tokens.items() if stamp != GUARD}
+        token: bytes | None = minted[0].token
+        return ticket if token is None else Ticket(ticket.entry, {**tokens, SEEN: token}, named=(SEEN,))
+
+
+class HeldRowsAreLeftOut(SeenRows):
+    """A row whose stamp a writer holds is not depended on."""
+
+    def narrow(self, ticket: Ticket, mint: Minter) -> Flow[Ticket]:
+        flow = super().narrow(ticket, mint)
+        minted = yield next(flow)
+        if minted[0].held:
+            flow.close()
+            again: StoreSnapshot = yield Read(None, (GUARD,))
+            if again.stamps[0].token != ticket.tokens[GUARD]:
+                return ticket
+            return Ticket(ticket.entry, {stamp: token for stamp, token in ticket.tokens.items() if stamp != GUARD})
+        again = yield flow.send(minted)
+        try:
+            flow.send(again)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        raise AssertionError
+
+
+class RowsAreTouchedFirst(SeenRows):
+    """A direct invalidation touches the rows' stamps before those of their table."""
+
+    def invalidate_in_order(self, tables: tuple[bytes, ...], rows: tuple[bytes, ...], mint: Minter) -> Flow[None]:
+        return protocol.invalidate(rows, tables, mint=mint)
+
+
+class LateCommitsReleaseOnly(SeenRows):
+    """A writer that has outlived its holds does not touch its stamps once all of them are released."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        flow = super().commit(stamps, writer=writer, mint=mint)
+        reply = None
+        operation = next(flow)
+        while not isinstance(operation, Touch):
+            try:
+                reply = yield operation
+            except BaseException as exc:  # noqa: BLE001 - handed on
+                operation = flow.throw(exc)
+                continue
+            try:
+                operation = flow.send(reply)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+        flow.close()
+        return Committed(late=1)
+
+
+class DoubtHoldsOnce(SeenRows):
+    """A COMMIT in doubt is held once more, and not twice."""
+
+    def commit(self, stamps: Sequence[bytes], *, writer: bytes, mint: Minter) -> Flow[Committed]:
+        flow = super().commit(stamps, writer=writer, mint=mint)
+        operation, again = next(flow), False
+        while True:
+            try:
+                reply = yield operation
+            except BaseException as exc:  # noqa: BLE001 - handed on
+                operation, again = flow.throw(exc), True
+                continue
+            if again and isinstance(operation, Hold):
+                flow.send(reply)  # the second one, which is left out
+                reply = None
+            try:
+                operation = flow.send(reply)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ import rowstamp.orm.raw
 import rowstamp.orm.shape
 import rowstamp.orm.transaction
 import rowstamp.orm.writes
+from rowstamp.analysis.dependencies import Needs
 from rowstamp.core import Core
 from rowstamp.model import Dependency, Unknown
 from rowstamp.orm.transaction import TransactionState, state_of
@@ -55,12 +57,17 @@ def nothing_published(patch: Patch) -> None:
 
 
 def no_unknown_rows_of_reads(patch: Patch) -> None:
-    original: Any = vars(rowstamp.orm.shape)["dependencies"]
+    original: Any = vars(rowstamp.orm.shape)["needs"]
 
-    def dependencies(*args: Any, **kwargs: Any) -> list[Dependency]:
-        return [each for each in original(*args, **kwargs) if not isinstance(each.value, Unknown)]
+    def needs(*args: Any, **kwargs: Any) -> Needs:
+        found: Needs = original(*args, **kwargs)
+        return replace(found, certain=tuple(each for each in found.certain if not isinstance(each.value, Unknown)))
 
-    patch.setattr(rowstamp.orm.shape, "dependencies", dependencies)
+    patch.setattr(rowstamp.orm.shape, "needs", needs)
+
+
+def rows_seen_do_not_count(patch: Patch) -> None:
+    patch.setattr(rowstamp.orm.shape, "rows_seen", lambda *_, **__: list[Dependency]())
 
 
 def no_cascades(patch: Patch) -> None:

@@ -43,6 +43,7 @@ SEEDS = 20
         (without.undone_savepoints_clear, 3, (), ""),
         (without.released_savepoints_clear, 3, (), ""),
         (without.or_counts_as_and, 1, (), "or"),
+        (without.rows_seen_do_not_count, 0, (), ""),
         (without.one_appearance_is_enough, 3, (), "alias"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

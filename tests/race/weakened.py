@@ -38,14 +38,21 @@ def _captures_after_the_load() -> None:
     fill = Core.fill
 
     def fill_under_new_tokens(
-        self: Core, ticket: Any, body: bytes, *, ttl: float, load_time: float, linger: float = 0.0
+        self: Core,
+        ticket: Any,
+        body: bytes,
+        *,
+        ttl: float,
+        load_time: float,
+        linger: float = 0.0,
+        rows: Sequence[bytes] | None = None,
     ) -> None:
         if isinstance(self.store, TrappedStore):
             self.store.loaded()
         flow: Flow[Hit | Miss] = lookup(ticket.entry, list(ticket.tokens), serve=False)
         found = self._run(flow)
         if isinstance(found, Miss) and found.ticket is not None:
-            fill(self, found.ticket, body, ttl=ttl, load_time=load_time, linger=linger)
+            fill(self, found.ticket, body, ttl=ttl, load_time=load_time, linger=linger, rows=rows)
 
     Core.fill = fill_under_new_tokens  # type: ignore[method-assign]
 

@@ -366,11 +366,31 @@ def test_what_picks_rows_by_other_rows() -> None:
         plain.having(parent.c.id > 1),
     ]
     assert all(map(selects.takes_some_rows, picky))
+    assert [selects.is_cut_off(each) for each in picky] == [True, True, True, False, False]
+    assert [selects.picks_rows(each) for each in picky] == [False, False, False, True, True]
+    assert [selects.is_distinct(each) for each in (plain, plain.distinct())] == [False, True]
 
 
 def test_group_by() -> None:
     """The expressions of GROUP BY are there."""
     assert list(selects.group_by(select(parent.c.id).group_by(parent.c.id))) == [parent.c.id]
+
+
+def test_order_by() -> None:
+    """The expressions of ORDER BY are there."""
+    assert list(selects.order_by(select(parent.c.id).order_by(parent.c.name, parent.c.id))) == [
+        parent.c.name,
+        parent.c.id,
+    ]
+
+
+def test_what_stands_in_a_row() -> None:
+    """Each place of a row leads to what was selected, with or without a label, whoever compiled it."""
+    statement = select(parent.c.id, parent.c.name.label("label"), child.c.id)
+    assert list(selects.result_columns(statement.compile())) == [parent.c.id, parent.c.name, child.c.id]
+    places = selects.result_columns(select(Thing).compile())
+    assert [each.name for each in places] == ["id", "name"]
+    assert {each.table for each in places} == {Thing.__table__}
 
 
 def test_sources_of_a_subquery_column() -> None:

@@ -16,8 +16,13 @@ from sqlalchemy.sql.expression import FromClause, Select
 __all__ = [
     "ObservesSelects",
     "group_by",
+    "is_cut_off",
+    "is_distinct",
     "loads_entities_only",
+    "order_by",
+    "picks_rows",
     "renamed",
+    "result_columns",
     "source_columns",
     "takes_some_rows",
     "where_criteria",
@@ -37,10 +42,30 @@ def takes_some_rows(select: Select[Any]) -> bool:
 
     Syntax extensions (2.1) may do anything.
     """
+    return is_cut_off(select) or picks_rows(select)
+
+
+def is_cut_off(select: Select[Any]) -> bool:
+    """Return whether a SELECT returns some of its rows by their place among all: LIMIT, OFFSET, FETCH."""
     clauses = (select._limit_clause, select._offset_clause, select._fetch_clause)
+    return any(clause is not None for clause in clauses)
+
+
+def picks_rows(select: Select[Any]) -> bool:
+    """Return whether a SELECT picks rows in any other way by what others there are."""
     extensions = (getattr(select, name, None) for name in _EXTENSIONS)
     whole = bool(select._having_criteria) and not select._group_by_clauses
-    return whole or bool(select._distinct_on) or any(clause is not None for clause in (*clauses, *extensions))
+    return whole or bool(select._distinct_on) or any(clause is not None for clause in extensions)
+
+
+def is_distinct(select: Select[Any]) -> bool:
+    """Return whether equal rows of a SELECT are made one."""
+    return bool(select._distinct)
+
+
+def order_by(select: Select[Any]) -> Sequence[Any]:
+    """Return the expressions of ORDER BY."""
+    return select._order_by_clauses
 
 
 def group_by(select: Select[Any]) -> Sequence[Any]:
@@ -66,6 +91,20 @@ def loads_entities_only(compiled: Any) -> bool:
     """Return whether a compiled SELECT loads whole entities and nothing besides."""
     entities: Sequence[Any] = getattr(getattr(compiled, "compile_state", None), "_entities", ())
     return bool(entities) and all(isinstance(entity, _MapperEntity) for entity in entities)
+
+
+def result_columns(compiled: Any) -> Sequence[Any]:
+    """Return what stands at each place of a row of a compiled SELECT, without the label it is rendered with.
+
+    ``None`` where that is not told: a column that is there for the second time.
+    """
+    return [_unlabelled(entry.objects[0]) if entry.objects else None for entry in compiled._result_columns]
+
+
+def _unlabelled(selected: Any) -> Any:
+    while getattr(selected, "__visit_name__", None) == "label":
+        selected = selected.element
+    return None if isinstance(selected, str) else selected
 
 
 class ObservesSelects:

@@ -28,6 +28,7 @@ from rowstamp._sqlalchemy.selects import group_by, source_columns, takes_some_ro
 from rowstamp.analysis.conditions import Place, SameAsSelected, Source, is_select, place_of
 from rowstamp.analysis.equality import compares_alike
 from rowstamp.analysis.pins import Pins, Scope, base_table, enter_select, has_null, solve
+from rowstamp.analysis.seen import RowsShown
 
 __all__ = ["Body", "Occurrence", "occurrences"]
 
@@ -80,21 +81,32 @@ class Occurrence:
         element: the table or its alias there.
         table: the table itself.
         pins: for each alternative of the conditions the columns that are pinned, with where their values come from.
+        shown: how the result of the statement tells its rows, if it does.
     """
 
     element: FromClause
     table: Table[Any]
     pins: tuple[Mapping[str, tuple[Source, ...]], ...]
+    shown: RowsShown | None = None
 
 
-def occurrences(bodies: Sequence[Body]) -> list[Occurrence]:
-    """Return every appearance of a table in a FROM clause, with its pins."""
+def occurrences(bodies: Sequence[Body], shown: Mapping[FromClause, RowsShown] | None = None) -> list[Occurrence]:
+    """Return every appearance of a table in a FROM clause, with its pins.
+
+    Args:
+        bodies: every SELECT of a statement.
+        shown: how the result tells rows of the outermost one.
+    """
     links = _Links(bodies)
     for _ in range(ROUNDS):
         changed = [links.solve(body) for body in bodies]
         if not any(changed):
             break
-    return [_occurrence(body, element, table) for body, element, table in _tables(bodies)]
+    told = shown or {}
+    return [
+        _occurrence(body, element, table, told.get(element) if body.within is None else None)
+        for body, element, table in _tables(bodies)
+    ]
 
 
 def _tables(bodies: Iterable[Body]) -> Iterator[tuple[Body, FromClause, Table[Any]]]:
@@ -105,9 +117,9 @@ def _tables(bodies: Iterable[Body]) -> Iterator[tuple[Body, FromClause, Table[An
                 yield body, element, table
 
 
-def _occurrence(body: Body, element: FromClause, table: Table[Any]) -> Occurrence:
+def _occurrence(body: Body, element: FromClause, table: Table[Any], shown: RowsShown | None) -> Occurrence:
     pins = [{name: sources for (where, name), sources in each.items() if where == element} for each in body.solution]
-    return Occurrence(element, table, tuple(pins))
+    return Occurrence(element, table, tuple(pins), shown)
 
 
 class _Links:

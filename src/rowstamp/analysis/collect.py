@@ -19,9 +19,11 @@ from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.functions import next_value
 
 from rowstamp._sqlalchemy import is_custom_construct, locks_rows, tables_below
-from rowstamp._sqlalchemy.selects import ObservesSelects, loads_entities_only
+from rowstamp._sqlalchemy.selects import ObservesSelects, loads_entities_only, result_columns
 from rowstamp.analysis.bodies import Body, Occurrence, occurrences
 from rowstamp.analysis.columns import ColumnsRead
+from rowstamp.analysis.conditions import is_select
+from rowstamp.analysis.seen import RowsShown, rows_shown
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
@@ -188,11 +190,15 @@ class _TakesNotes(ObservesSelects):
     def finish(self) -> Notes:
         """Return the notes, once everything is rendered."""
         notes, compiled = self.notes, cast("SQLCompiler", self)
-        notes.occurrences = occurrences(self._bodies)
         notes.sql, notes.bind_names = str(compiled.string), compiled.bind_names
-        top = next((body.select for body in self._bodies if body.within is None), None)
+        outermost = [body for body in self._bodies if body.within is None]
+        top = outermost[0].select if outermost else None
         if top is not None and loads_entities_only(compiled):
             notes.loaded = tuple(top.selected_columns)
+        shown: dict[FromClause, RowsShown] = {}
+        if top is not None and len(outermost) == 1 and is_select(compiled.statement):
+            shown = rows_shown(top, outermost[0].scope, result_columns(compiled), notes.columns)
+        notes.occurrences = occurrences(self._bodies, shown)
         return notes
 
 

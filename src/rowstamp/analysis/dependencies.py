@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collect import TableKey, table_key
+from rowstamp.analysis.equality import stored_value
 from rowstamp.analysis.reads import ReadAnalysis, RowPin, TableRead
 from rowstamp.analysis.schema import NOT_TOLD, Key, named_keys, read_names, schema_of
+from rowstamp.analysis.seen import RowsShown
 from rowstamp.analysis.values import Unknown, values_of
 from rowstamp.model import Dependency
 
-__all__ = ["COLUMN_LIMIT", "STAMP_LIMIT", "Ignored", "RowsRead", "TableUse", "dependencies", "uses"]
+__all__ = [
+    "COLUMN_LIMIT",
+    "SEEN_LIMIT",
+    "STAMP_LIMIT",
+    "Ignored",
+    "Needs",
+    "RowsRead",
+    "RowsSeen",
+    "TableUse",
+    "dependencies",
+    "needs",
+    "rows_seen",
+    "uses",
+]
 
 COLUMN_LIMIT: Final = 8
 """Most columns of a table that a read depends on one by one; one that reads more depends on the rows as a whole."""
@@ -25,6 +41,9 @@ ENTITY_COLUMN_LIMIT: Final = 32
 
 STAMP_LIMIT: Final = 64
 """Most stamps that a statement spends on telling columns apart; each is read with every hit."""
+
+SEEN_LIMIT: Final = 64
+"""Most stamps for rows that a result shows; each is read with every hit, and named in the entry."""
 
 Ignored: TypeAlias = Mapping[TableKey, frozenset[str]]
 """For tables the columns, in lower case, that need not be fresh in entities loaded from them."""
@@ -51,15 +70,34 @@ class RowsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsSeen:
+    """Rows of a table that matter because the result shows them.
+
+    Attributes:
+        shown: how it tells them.
+        columns: the columns that matter, in lower case; ``None``: all.
+    """
+
+    shown: RowsShown
+    columns: frozenset[str] | None
+
+    @property
+    def cost(self) -> int:
+        """How many stamps that are known beforehand they take, under one name."""
+        return 3 + len(self.columns or ()) + len(self.shown.asked or ())
+
+
+@dataclass(frozen=True, slots=True)
 class TableUse:
     """How one execution reads a table.
 
     Attributes:
         table: the table, or its schema and name where only text names it.
-        rows: the rows that can matter; empty: any.
+        rows: the rows that can matter and are known beforehand.
         columns: the columns that matter, in lower case; ``None``: all.
         why_any_row: why any row may matter; empty if not.
         why_any_column: why all columns matter; empty if not.
+        seen: the rows that can matter and show in the result. Neither these nor known ones: any row may matter.
     """
 
     table: FromClause | TableKey
@@ -67,13 +105,62 @@ class TableUse:
     columns: frozenset[str] | None
     why_any_row: str
     why_any_column: str
+    seen: tuple[RowsSeen, ...] = ()
 
     @property
     def cost(self) -> int:
         """How many stamps it takes, under one name, to tell columns apart."""
         if self.columns is None:
             return 0
-        return sum(rows.cost for rows in self.rows) if self.rows else 1 + len(self.columns)
+        whole = 0 if self.rows and not self.seen else 1 + len(self.columns)
+        return whole + sum(rows.cost for rows in self.rows) + sum(seen.cost for seen in self.seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one execution depends on.
+
+    Attributes:
+        certain: whatever its result shows.
+        guard: besides, as long as it is not known which rows the result shows: the tables that these are in.
+        seen: what takes the place of the guard then: the names of each such table, with how its rows are told.
+    """
+
+    certain: tuple[Dependency, ...]
+    guard: tuple[Dependency, ...] = ()
+    seen: tuple[tuple[tuple[str, ...], RowsSeen], ...] = ()
+
+
+def needs(
+    analysis: ReadAnalysis,
+    parameters: Mapping[str, Any],
+    *,
+    scope: str,
+    dialect: Dialect,
+    translate: Mapping[Any, Any] | None = None,
+    ignored: Ignored | None = None,
+) -> Needs:
+    """Return what one execution of a statement depends on.
+
+    Args:
+        analysis: what :func:`rowstamp.analysis.reads.analyse` said of its shape.
+        parameters: the value of each bound parameter, before the driver's own processing.
+        scope: the identity of the database.
+        dialect: the dialect of the engine that executes it.
+        translate: the ``schema_translate_map`` in force.
+        ignored: the columns that need not be fresh in entities.
+    """
+    certain: dict[Dependency, None] = {}
+    guard: dict[Dependency, None] = {}
+    seen: list[tuple[tuple[str, ...], RowsSeen]] = []
+    for use in uses(analysis, parameters, dialect=dialect, translate=translate, ignored=ignored):
+        names = _names(use.table, translate)
+        for name in names:
+            certain.update(dict.fromkeys(_stamps(use, scope, name)))
+            if use.seen:
+                guard.update(dict.fromkeys(_facets(Dependency.table(scope, name), _guarded(use))))
+        seen.extend((names, each) for each in use.seen)
+    return Needs(tuple(certain), tuple(each for each in guard if each not in certain), tuple(seen))
 
 
 def dependencies(
@@ -85,21 +172,56 @@ def dependencies(
     translate: Mapping[Any, Any] | None = None,
     ignored: Ignored | None = None,
 ) -> list[Dependency]:
-    """Return what one execution of a statement depends on.
+    """Return what one execution of a statement depends on before its result is known. See :func:`needs` for the arguments."""
+    found = needs(analysis, parameters, scope=scope, dialect=dialect, translate=translate, ignored=ignored)
+    return [*found.certain, *found.guard]
+
+
+def _guarded(use: TableUse) -> frozenset[str] | None:
+    """Return the columns of a table whose changes may concern rows that are seen, the keys that tell these among them."""
+    if use.columns is None:
+        return None
+    return use.columns.union(*(_folded(each.shown.key) for each in use.seen))
+
+
+def rows_seen(found: Needs, rows: Sequence[Sequence[Any]], *, scope: str, dialect: Dialect) -> list[Dependency] | None:
+    """Return what a result depends on in place of the guard, or ``None`` if it does not tell.
 
     Args:
-        analysis: what :func:`rowstamp.analysis.reads.analyse` said of its shape.
-        parameters: the value of each bound parameter, before the driver's own processing.
+        found: what :func:`needs` returned.
+        rows: the rows of the result, as the driver gave them.
         scope: the identity of the database.
-        dialect: the dialect of the engine that executes it.
-        translate: the ``schema_translate_map`` in force.
-        ignored: the columns that need not be fresh in entities.
+        dialect: the dialect of the engine that executed it.
     """
-    found: dict[Dependency, None] = {}
-    for use in uses(analysis, parameters, dialect=dialect, translate=translate, ignored=ignored):
-        for name in _names(use.table, translate):
-            found.update((each, None) for each in _stamps(use, scope, name))
-    return list(found)
+    told: dict[Dependency, None] = {}
+    for names, seen in found.seen:
+        values = _shown_values(seen.shown, rows, dialect)
+        if values is None:
+            return None
+        few = len(values) * (1 + len(seen.columns or ())) <= STAMP_LIMIT
+        for name, value in product(names, values):
+            stamp = Dependency.rows(scope, name, seen.shown.key, value)
+            told.update(dict.fromkeys(_facets(stamp, seen.columns if few else None)))
+    return list(told) if len(told) <= SEEN_LIMIT else None
+
+
+def _shown_values(shown: RowsShown, rows: Sequence[Sequence[Any]], dialect: Dialect) -> Collection[bytes] | None:
+    """Return the canonical values of a key that stand in the rows of a result, or ``None`` if they cannot all be told."""
+    found: dict[tuple[Any, ...], bytes | None] = {}
+    try:
+        for row in rows:
+            values = tuple([row[place] for place in shown.places])
+            if values in found:
+                continue
+            if None not in values:
+                found[values] = stored_value(shown.columns, dialect, values)
+                if found[values] is None or len(found) > SEEN_LIMIT:
+                    return None
+            elif shown.if_null:
+                return None
+    except (LookupError, TypeError):  # other rows than the statement says, or values that cannot be hashed
+        return None
+    return {value for value in found.values() if value is not None}
 
 
 def uses(
@@ -118,7 +240,8 @@ def uses(
         cost = use.cost * len(_names(use.table, translate))
         if cost > left:
             rows = tuple(replace(rows, columns=None) for rows in use.rows)
-            use = replace(use, rows=rows, columns=None, why_any_column="it would take too many stamps")
+            seen = tuple(replace(each, columns=None) for each in use.seen)
+            use = replace(use, rows=rows, seen=seen, columns=None, why_any_column="it would take too many stamps")
         else:
             left -= cost
         found.append(use)
@@ -137,9 +260,14 @@ def _use(read: TableRead, parameters: Mapping[str, Any], dialect: Dialect, ignor
             break
         mine = _fresh(pin.columns, pin.asked, stale)
         rows.append(replace(told, columns=None if columns is None or mine is None else mine - _folded(told.key)))
+    seen: list[RowsSeen] = []
+    for each in read.seen:
+        mine = _fresh(each.columns, each.asked, stale)
+        seen.append(RowsSeen(each.shown, None if columns is None or mine is None else mine - _folded(each.shown.key)))
     if why_any_row:
         rows.clear()
-    return TableUse(read.table, tuple(rows), columns, why_any_row, why_any_column)
+        seen.clear()
+    return TableUse(read.table, tuple(rows), columns, why_any_row, why_any_column, tuple(seen))
 
 
 def _columns(read: TableRead, stale: frozenset[str]) -> tuple[frozenset[str] | None, str]:
@@ -194,17 +322,28 @@ def _names(table: FromClause | TableKey, translate: Mapping[Any, Any] | None) ->
 
 
 def _stamps(use: TableUse, scope: str, name: str) -> Iterator[Dependency]:
-    """Yield the stamps of a table under one of its names."""
-    if not use.rows:
+    """Yield the stamps of a table under one of its names, as far as they are known before the result is."""
+    if not (use.rows or use.seen):
         yield from _facets(Dependency.table(scope, name), use.columns)
     for rows in use.rows:
-        nothing_known = Dependency.unknown_rows(scope, name)
-        yield nothing_known if rows.columns is None else nothing_known.of_membership()
-        if isinstance(use.table, FromClause) and rows.key in named_keys(use.table):
-            yield Dependency.unknown_rows(scope, name, NOT_TOLD)
-        yield from _facets(Dependency.unknown_rows(scope, name, rows.key), rows.columns)
+        yield from _unknown_rows(use.table, scope, name, rows.key, rows.columns)
         for value in rows.values:
             yield from _facets(Dependency.rows(scope, name, rows.key, value), rows.columns)
+    for seen in use.seen:
+        yield from _unknown_rows(use.table, scope, name, seen.shown.key, seen.columns)
+        if seen.shown.asked is not None:
+            yield from _facets(Dependency.table(scope, name), seen.shown.asked)
+
+
+def _unknown_rows(
+    table: FromClause | TableKey, scope: str, name: str, key: Key, columns: frozenset[str] | None
+) -> Iterator[Dependency]:
+    """Yield the stamps of rows that were changed by a write that does not know their key."""
+    nothing_known = Dependency.unknown_rows(scope, name)
+    yield nothing_known if columns is None else nothing_known.of_membership()
+    if isinstance(table, FromClause) and key in named_keys(table):
+        yield Dependency.unknown_rows(scope, name, NOT_TOLD)
+    yield from _facets(Dependency.unknown_rows(scope, name, key), columns)
 
 
 def _facets(stamp: Dependency, columns: Iterable[str] | None) -> Iterator[Dependency]:

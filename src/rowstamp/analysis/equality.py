@@ -23,7 +23,7 @@ from rowstamp._sqlalchemy.types import has_variants, variant_for
 from rowstamp.analysis.collations import collate_alike, fold, fold_label
 from rowstamp.codec import canonical
 
-__all__ = ["NULL", "PIN_LIMIT", "Null", "bound_values", "compares_alike", "key_value", "key_values"]
+__all__ = ["NULL", "PIN_LIMIT", "Null", "bound_values", "compares_alike", "key_value", "key_values", "stored_value"]
 
 PIN_LIMIT: Final = 64
 """Most values to which one read may pin a key; a longer list depends on the whole table instead."""
@@ -81,6 +81,32 @@ def key_value(columns: Sequence[Any], dialect: Dialect, values: Sequence[object]
             return None
         parts.append(None if part is NULL else part)
     return canonical(tuple(parts))
+
+
+def stored_value(columns: Sequence[Any], dialect: Dialect, values: Sequence[object]) -> bytes | None:
+    """Return one canonical value of a (composite) key from what a row of the database holds, or ``None`` if that is not certain.
+
+    Args:
+        columns: the key's columns.
+        dialect: the database whose equality counts.
+        values: the value of each column as the driver gives it, not NULL.
+    """
+    parts: list[object] = []
+    for column, value in zip(columns, values, strict=True):
+        part = _canonical_part(_stored_type(column.type, dialect), dialect, value)
+        if part is None:
+            return None
+        parts.append(part)
+    return canonical(tuple(parts))
+
+
+def _stored_type(type_: Any, dialect: Dialect) -> Any:
+    """Return the type whose values are stored: what a type decorator binds, and not what it is given."""
+    used: Any = variant_for(type_, dialect)
+    decorators: Any = types.TypeDecorator
+    while isinstance(used, decorators) and not _compares_otherwise(used):
+        used = used.impl_instance
+    return used
 
 
 def _canonical_part(type_: Any, dialect: Dialect, value: object) -> object | None:

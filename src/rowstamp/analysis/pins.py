@@ -40,7 +40,18 @@ from rowstamp.analysis.conditions import (
 )
 from rowstamp.analysis.equality import compares_alike
 
-__all__ = ["Pins", "Scope", "base_table", "enter_select", "has_null", "pinned_columns", "pins_of_rows", "solve"]
+__all__ = [
+    "Condition",
+    "Elements",
+    "Pins",
+    "Scope",
+    "base_table",
+    "enter_select",
+    "has_null",
+    "pinned_columns",
+    "pins_of_rows",
+    "solve",
+]
 
 Elements: TypeAlias = frozenset[FromClause]
 Pins: TypeAlias = dict[tuple[FromClause, str], tuple[Source, ...]]
@@ -57,11 +68,15 @@ class Condition:
         says: what holds for the rows that pass it.
         restricts: the elements whose rows it restricts.
         nullable: those whose rows may be extended with NULLs before it is asked.
+        of: what it is made of.
+        outer: whether it is the ON of an outer join of one side, whose other side comes through whatever it says.
     """
 
     says: Alternatives
     restricts: Elements
     nullable: Elements
+    of: Any
+    outer: bool = False
 
 
 @dataclass(slots=True)
@@ -76,9 +91,9 @@ class Scope:
     elements: list[FromClause] = field(default_factory=list[FromClause])
     conditions: list[Condition] = field(default_factory=list[Condition])
 
-    def restrict(self, condition: Any, restricts: Elements, nullable: Elements) -> None:
+    def restrict(self, condition: Any, restricts: Elements, nullable: Elements, *, outer: bool = False) -> None:
         """Add a condition."""
-        self.conditions.append(Condition(alternatives(condition), restricts, nullable))
+        self.conditions.append(Condition(alternatives(condition), restricts, nullable, condition, outer))
 
 
 def enter_select(select: Select[Any], froms: Sequence[FromClause]) -> Scope:
@@ -115,7 +130,7 @@ def _enter_join(join: Join, scope: Scope) -> tuple[Elements, Elements]:
     (left, null_left), (right, null_right) = _enter(join.left, scope), _enter(join.right, scope)
     restricts = _NONE if join.full else right if join.isouter else left | right
     if join.onclause is not None:
-        scope.restrict(join.onclause, restricts, null_left | null_right)
+        scope.restrict(join.onclause, restricts, null_left | null_right, outer=join.isouter and not join.full)
     extended = left | right if join.full else right if join.isouter else _NONE
     return left | right, null_left | null_right | extended
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError
-from sqlalchemy.schema import Index, UniqueConstraint
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause
 
@@ -20,12 +19,13 @@ from rowstamp.analysis.conditions import Source
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Called, Declarations
 from rowstamp.analysis.equality import bound_values
 from rowstamp.analysis.functions import ALTERING
-from rowstamp.analysis.schema import Key, iterate_keys
+from rowstamp.analysis.schema import Key, is_unique_key, iterate_keys
+from rowstamp.analysis.seen import RowsShown
 from rowstamp.analysis.tables import know
 from rowstamp.analysis.text import TextKind, parse_text
 from rowstamp.analysis.values import KeySource, named, parameters_of
 
-__all__ = ["Access", "KeyPin", "ReadAnalysis", "RowPin", "TableRead", "analyse", "analyse_text"]
+__all__ = ["Access", "KeyPin", "ReadAnalysis", "RowPin", "SeenPin", "TableRead", "analyse", "analyse_text"]
 
 
 class Access(enum.Enum):
@@ -66,6 +66,21 @@ class RowPin:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenPin:
+    """The rows that the result shows of one appearance of a table.
+
+    Attributes:
+        shown: how it tells them.
+        columns: the columns read of this appearance, in lower case; ``None``: possibly all.
+        asked: those of them that are read for something else than to load entities.
+    """
+
+    shown: RowsShown
+    columns: frozenset[str] | None
+    asked: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class TableRead:
     """How a statement reads a table.
 
@@ -77,6 +92,7 @@ class TableRead:
         asked: those of them that are read for something else than to load entities.
         why_any_column: why possibly all; empty if not.
         declared: whether the statement does not name it: it is behind something that it names.
+        seen: the appearances whose rows the result tells.
     """
 
     table: FromClause | TableKey
@@ -86,6 +102,7 @@ class TableRead:
     asked: frozenset[str] | None = None
     why_any_column: str = "raw SQL is read table by table"
     declared: bool = False
+    seen: tuple[SeenPin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,29 +206,32 @@ def _table_reads(notes: Notes, *, pinnable: bool) -> tuple[TableRead, ...]:
     found: list[TableRead] = []
     for key, table in notes.tables.items():
         occurrences = [each for each in notes.occurrences if table_key(each.table) == key]
-        pins, why = _pins(occurrences, notes)
+        pins, seen, why = _pins(occurrences, notes)
         if not pinnable:
-            pins, why = (), "the statement is rewritten when it is compiled"
+            pins, seen, why = (), (), "the statement is rewritten when it is compiled"
         elif notes.rendered[key] != explained[key]:
-            pins, why = (), "it also appears where its rows cannot be told"
+            pins, seen, why = (), (), "it also appears where its rows cannot be told"
         elements = notes.columns.elements_of(key)
         columns, asked = notes.columns.of(elements), notes.columns.of(elements, notes.loaded)
-        found.append(TableRead(table, pins, why, columns, asked, notes.columns.everything))
+        found.append(TableRead(table, pins, why, columns, asked, notes.columns.everything, seen=seen))
     return tuple(found)
 
 
-def _pins(occurrences: Sequence[Occurrence], notes: Notes) -> tuple[tuple[RowPin, ...], str]:
-    """Pin a table if each of its appearances is pinned; one that is not needs the whole table anyway."""
+def _pins(occurrences: Sequence[Occurrence], notes: Notes) -> tuple[tuple[RowPin, ...], tuple[SeenPin, ...], str]:
+    """Pin a table if each of its appearances is pinned or seen; one that is neither needs the whole table anyway."""
     pins: list[RowPin] = []
+    seen: list[SeenPin] = []
     for occurrence in occurrences:
         columns = notes.columns.of([occurrence.element])
         asked = notes.columns.of([occurrence.element], notes.loaded)
-        for pinned in occurrence.pins:
-            keys = _key_pins(occurrence.table, pinned, notes.bind_names)
-            if not keys:
-                return (), _why_not(occurrence)
-            pins.append(RowPin(keys, columns, asked))
-    return tuple(pins), "" if pins else _NOT_RESTRICTED
+        keys = [_key_pins(occurrence.table, pinned, notes.bind_names) for pinned in occurrence.pins]
+        if keys and all(keys):
+            pins.extend(RowPin(each, columns, asked) for each in keys)
+        elif occurrence.shown is not None:
+            seen.append(SeenPin(occurrence.shown, columns, asked))
+        else:
+            return (), (), _why_not(occurrence)
+    return tuple(pins), tuple(seen), "" if pins or seen else _NOT_RESTRICTED
 
 
 _NOT_RESTRICTED: Final = "no key column is restricted to known values"
@@ -238,18 +258,9 @@ def _key_pins(
 
 def _rank(table: Any, pin: KeyPin) -> tuple[int, int, int]:
     """Return how many rows a key may tell, roughly; lower is better."""
-    unique = [_names(each) for each in (*table.constraints, *table.indexes) if _is_unique(each)]
-    names = set(pin.key)
-    kind = 0 if names == _names(table.primary_key) else 1 if names in unique else 2
+    primary = {str(column.name) for column in table.primary_key.columns}
+    kind = 0 if set(pin.key) == primary else 1 if is_unique_key(table, pin.key) else 2
     return kind, max(len(source) for source in pin.sources), -len(pin.key)
-
-
-def _names(constraint: Any) -> set[str]:
-    return {str(column.name) for column in constraint.columns}
-
-
-def _is_unique(element: Any) -> bool:
-    return isinstance(element, UniqueConstraint) or (isinstance(element, Index) and bool(element.unique))
 
 
 def _verdict(notes: Notes, called: Called, reads: Sequence[TableRead], dialect: Dialect) -> tuple[str | None, Access]:

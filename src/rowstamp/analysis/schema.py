@@ -17,6 +17,7 @@ __all__ = [
     "NOT_TOLD",
     "Key",
     "fingerprint",
+    "is_unique_key",
     "iterate_keys",
     "key_columns",
     "name_keys",
@@ -141,6 +142,20 @@ def _key_of_index(index: Index) -> Key:
     if partial or not all(isinstance(each, Column) for each in expressions):
         return ()
     return _ordered(column.name for column in expressions)
+
+
+def is_unique_key(table: FromClause, key: Key) -> bool:
+    """Return whether no two rows of a table share a value of a key, as far as the metadata says."""
+    if not is_table(table):
+        return False
+    unique = [_ordered(column.name for column in table.primary_key.columns)]
+    unique += [
+        _ordered(column.name for column in each.columns)
+        for each in table.constraints
+        if isinstance(each, UniqueConstraint)
+    ]
+    unique += [_key_of_index(index) for index in table.indexes if index.unique]
+    return bool(key) and key in unique
 
 
 def _ordered(names: Iterable[str]) -> Key:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from rowstamp.calls.call import NOTHING, Call
 from rowstamp.calls.steps import Step
 from rowstamp.core import Core
 from rowstamp.errors import CorruptEntry, StoreError
+from rowstamp.memo import MEMO_LIMIT, Memo
 from rowstamp.model import StoreSnapshot
 from rowstamp.protocol import Flow, invalidate
 from rowstamp.protocol_calls import CallHit, CallMiss, lookup_call
@@ -19,9 +19,6 @@ from rowstamp.recording import active, note, used_under
 __all__ = ["Lookups"]
 
 T = TypeVar("T")
-
-MEMO_LIMIT: Final = 16_384
-"""Most entries whose stamp names are remembered; without them a hit takes two round trips."""
 
 
 class Lookups:
@@ -33,7 +30,7 @@ class Lookups:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._memo: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        self._memo = Memo()
         self._tokens: dict[bytes, bytes] = {}
 
     def find(self, call: Call, seen: Seen | None = None) -> Generator[Step, Any, CallHit | CallMiss | None]:
@@ -110,21 +107,16 @@ class Lookups:
         journal = self._core.journal
         stamps = journal.pending()
         if stamps:
-            yield from invalidate(list(stamps))
+            yield from invalidate(list(stamps), list(stamps))  # nobody knows any more which of them are rows
             journal.done(stamps)
 
-    def known(self, entry: bytes) -> tuple[bytes, ...] | None:
+    def known(self, entry: bytes) -> tuple[bytes, ...]:
         """Return the stamps that an entry stood on when it was last met."""
         return self._memo.get(entry)
 
     def remember(self, entry: bytes, stamps: tuple[bytes, ...]) -> None:
         """Remember which stamps an entry stands on."""
-        self._memo[entry] = stamps
-        if len(self._memo) > MEMO_LIMIT:
-            try:
-                self._memo.popitem(last=False)
-            except KeyError:  # another thread was quicker
-                return
+        self._memo.remember(entry, stamps)
 
 
 def _resumed(flow: Flow[T], reply: StoreSnapshot | StoreError) -> Flow[T]:

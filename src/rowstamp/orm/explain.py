@@ -7,7 +7,7 @@ from typing import Any
 
 from rowstamp._sqlalchemy import StandInConnection, compile_statement, execution_context, is_user_select, merged_options
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.dependencies import TableUse, uses
+from rowstamp.analysis.dependencies import RowsRead, RowsSeen, TableUse, uses
 from rowstamp.analysis.reads import ReadAnalysis, TableRead
 from rowstamp.explain import Explanation, TableExplanation
 from rowstamp.orm.attachment import Attachment
@@ -50,7 +50,7 @@ def _explanation(attachment: Attachment, execution: Execution) -> Explanation:
         reason=reason,
         key=prepared.entry.hex() if prepared else "",
         tables=_tables(attachment, execution, analysis),
-        dependencies=prepared.dependencies if prepared else (),
+        dependencies=prepared.found.dependencies if prepared else (),
         ttl=prepared.ttl if prepared else 0.0,
     )
 
@@ -86,11 +86,19 @@ def _tables(attachment: Attachment, execution: Execution, analysis: ReadAnalysis
 def _table(use: TableUse) -> TableExplanation:
     pins = tuple(dict.fromkeys("+".join(rows.key) for rows in use.rows))
     columns = None if use.columns is None else tuple(sorted(_columns(use)))
-    return TableExplanation(_name(use), pins, columns, use.why_any_row, use.why_any_column)
+    return TableExplanation(_name(use), pins, columns, use.why_any_row, use.why_any_column, *_seen(use))
+
+
+def _seen(use: TableUse) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Return the keys by which the result shows rows, and the columns that matter in other rows as well."""
+    keys = tuple(dict.fromkeys("+".join(each.shown.key) for each in use.seen))
+    asked = [each.shown.asked for each in use.seen if each.shown.asked is not None]
+    return keys, tuple(sorted(frozenset[str]().union(*asked))) if asked else None
 
 
 def _columns(use: TableUse) -> frozenset[str]:
-    pinned = [rows.columns or frozenset[str]() for rows in use.rows]
+    told: tuple[RowsRead | RowsSeen, ...] = (*use.rows, *use.seen)
+    pinned = [rows.columns or frozenset[str]() for rows in told]
     return frozenset[str]().union(*pinned) if pinned else use.columns or frozenset[str]()
 
 

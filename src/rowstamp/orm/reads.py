@@ -15,7 +15,6 @@ from rowstamp.entry import StoredEntry
 from rowstamp.errors import CorruptEntry, UncacheableValue
 from rowstamp.freshness import Freshness
 from rowstamp.keys import entry_key
-from rowstamp.model import Dependency
 from rowstamp.near import NearCache
 from rowstamp.orm.attachment import Attachment
 from rowstamp.orm.isolation import observe
@@ -23,7 +22,7 @@ from rowstamp.orm.option import requested
 from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
 from rowstamp.orm.replica import BEHIND, may_be_behind
 from rowstamp.orm.settings import UNKNOWN_STATE, settings_of
-from rowstamp.orm.shape import Shape
+from rowstamp.orm.shape import Shape, Stamped
 from rowstamp.orm.transaction import NO_SETTINGS, TransactionState, state_of
 from rowstamp.protocol import Hit, SnapshotView, Ticket
 from rowstamp.stampede import Staleness
@@ -114,8 +113,7 @@ class Prepared:
 
     Attributes:
         entry: the key of its entry.
-        dependencies: what its result depends on.
-        stamps: the names of the stamps of its dependencies.
+        found: what its result depends on.
         ttl: how long the result may live, in seconds.
         freshness: how fresh a hit has to be; ``None`` for what the cache says.
         ticket: the right to fill it, once a lookup has missed.
@@ -126,8 +124,7 @@ class Prepared:
     """
 
     entry: bytes
-    dependencies: tuple[Dependency, ...]
-    stamps: list[bytes]
+    found: Stamped
     ttl: float
     freshness: Freshness | None = None
     ticket: Ticket | None = None
@@ -169,11 +166,10 @@ def prepare(
         entry = _entry(attachment, execution, shape, (option.vary, settings))
     except UncacheableValue as exc:
         return Bypass(f"a parameter cannot be part of a key: {exc.reason}")
-    found, stamps = shape.dependencies(execution.values, execution.translate, option.tags, shape.ignored(core.policies))
+    found = shape.dependencies(execution.values, execution.translate, option.tags, shape.ignored(core.policies))
     return Prepared(
         entry,
         found,
-        stamps,
         option.ttl or core.config.ttl,
         option.freshness,
         stale=option.stale,
@@ -231,21 +227,21 @@ def lookup(
             return Bypass(f"connection state: {state.altered or state.altered_locally}")
         if state.manual:
             return Bypass("transaction begun by SQL text")
-        if state.meets(prepared.dependencies, attachment):
+        if state.meets(prepared.found.before_load, attachment):
             return Bypass("own writes")
     return _look(attachment, prepared, view)
 
 
 def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> ReplayCursor | Prepared:
-    core = attachment.core
+    core, stamps, guard = attachment.core, prepared.found.stamps, prepared.found.guard
     serve = view.may_serve and not prepared.renew
-    outcome = core.lookup(prepared.entry, prepared.stamps, serve=serve, freshness=prepared.freshness)
+    outcome = core.lookup(prepared.entry, stamps, serve=serve, freshness=prepared.freshness, guard=guard)
     if isinstance(outcome, Hit):
         try:
             return _cursor(core.near, prepared.entry, outcome)
         except CorruptEntry:
             core.counters.count("corrupt")
-            outcome = core.lookup(prepared.entry, prepared.stamps, serve=False)
+            outcome = core.lookup(prepared.entry, stamps, serve=False, guard=guard)
     if isinstance(outcome, Hit):
         return replace(prepared, ticket=None)
     old = outcome.stale if prepared.stale.longest else None
@@ -342,7 +338,7 @@ def _confirm(
         or state.altered
         or state.altered_locally
         or state.manual
-        or state.meets(marker.dependencies, attachment)
+        or state.meets(marker.found.before_load, attachment)
     ):
         return replace(marker, ticket=None)
     return marker
@@ -367,7 +363,8 @@ def _execute_and_fill(attachment: Attachment, context: Any, prepared: Prepared, 
     except UncacheableValue as exc:
         core.counters.bypass(exc.reason)
         return
-    core.fill(prepared.ticket, body, ttl=prepared.ttl, load_time=load_time, linger=prepared.stale.longest)
+    found = prepared.found.rows(rows)
+    core.fill(prepared.ticket, body, ttl=prepared.ttl, load_time=load_time, linger=prepared.stale.longest, rows=found)
 
 
 def _swap_cursor(context: Any, replay: ReplayCursor) -> None:

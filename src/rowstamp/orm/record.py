@@ -86,7 +86,7 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
         return
     execution = Execution.sent(context, sql, parameters)
     shape = execution.shape(attachment)
-    dependencies, stamps = shape.dependencies(execution.values, execution.translate, ())
+    found = shape.dependencies(execution.values, execution.translate, ())
     state = state_of(connection.connection)
     settings = settings_of(connection)  # before the snapshot is looked at: to ask is to read
     view = observe(attachment, connection, state)
@@ -94,14 +94,14 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
         used_under(settings)
     reason = UNKNOWN_STATE if settings is None else shape.analysis.refused
     if reason is None or reason == _WITHOUT_DEPENDENCIES:
-        reason = _reason_on(state, attachment, dependencies)
+        reason = _reason_on(state, attachment, found.before_load)
     if reason is None and not view.may_fill:
         reason = "the transaction's snapshot is older than the stamps"
     if reason is not None:
         refuse(reason)
         return
     _check_loaded(attachment, context, execution)
-    _depend(attachment, stamps)
+    _depend(attachment, [*found.stamps, *found.guard])
     if may_be_behind(attachment, connection, view):
         refuse(BEHIND)
 

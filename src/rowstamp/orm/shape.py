@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collations import collations_known
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.dependencies import Ignored, dependencies
+from rowstamp.analysis.dependencies import Ignored, Needs, needs, rows_seen
 from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.analysis.schema import fingerprint
 from rowstamp.core import Policy
@@ -19,10 +20,38 @@ from rowstamp.keys import stamp_names
 from rowstamp.model import DIGEST_SIZE, Dependency
 from rowstamp.orm.option import cached
 
-__all__ = ["Shape"]
+__all__ = ["Shape", "Stamped"]
 
 MEMO_LIMIT: Final = 512
 """Most sets of pinned values whose dependencies a shape remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """What one execution depends on, with the names of the stamps that stand for it.
+
+    Attributes:
+        dependencies: what its result depends on, whatever it shows.
+        stamps: their stamps.
+        guard: the stamps on which it depends besides, unless rows that it shows take their place.
+        needs: how these are told.
+        owner: the shape that it is an execution of.
+    """
+
+    dependencies: tuple[Dependency, ...]
+    stamps: list[bytes]
+    guard: list[bytes]
+    needs: Needs
+    owner: Shape
+
+    @property
+    def before_load(self) -> tuple[Dependency, ...]:
+        """What the result depends on as long as it is not known."""
+        return (*self.dependencies, *self.needs.guard)
+
+    def rows(self, rows: Sequence[Sequence[Any]]) -> list[bytes] | None:
+        """Return the stamps that stand for the rows of a result in place of the guard, or ``None`` if it does not tell them."""
+        return self.owner.rows(self.needs, rows) if self.guard else None
 
 
 class Shape:
@@ -42,7 +71,7 @@ class Shape:
         self._namespace = namespace
         self._scope = scope
         self._dialect = dialect
-        self._memo: dict[object, tuple[tuple[Dependency, ...], list[bytes]]] = {}
+        self._memo: dict[object, Stamped] = {}
         self._policy: tuple[object, cached | None] = (None, None)
         self._ignored: tuple[object, Ignored | None] = (None, None)
         digest = blake2b(digest_size=DIGEST_SIZE)
@@ -94,8 +123,8 @@ class Shape:
         translate: Mapping[Any, Any] | None,
         tags: tuple[str, ...],
         ignored: Ignored | None = None,
-    ) -> tuple[tuple[Dependency, ...], list[bytes]]:
-        """Return what one execution depends on, and the names of the stamps that stand for it.
+    ) -> Stamped:
+        """Return what one execution depends on.
 
         Args:
             values: the parameters, by name, before the driver's own processing.
@@ -122,9 +151,16 @@ class Shape:
         translate: Mapping[Any, Any] | None,
         tags: tuple[str, ...],
         ignored: Ignored | None,
-    ) -> tuple[tuple[Dependency, ...], list[bytes]]:
-        found = dependencies(
+    ) -> Stamped:
+        found = needs(
             self.analysis, values, scope=self._scope, dialect=self._dialect, translate=translate, ignored=ignored
         )
-        everything = (Dependency.everything(), *found, *(Dependency.tag(tag) for tag in tags))
-        return everything, stamp_names(self._namespace, everything)
+        certain = (Dependency.everything(), *found.certain, *(Dependency.tag(tag) for tag in tags))
+        return Stamped(
+            certain, stamp_names(self._namespace, certain), stamp_names(self._namespace, found.guard), found, self
+        )
+
+    def rows(self, found: Needs, rows: Sequence[Sequence[Any]]) -> list[bytes] | None:
+        """Return the stamps of the rows that a result shows, or ``None`` if it does not tell them."""
+        seen = rows_seen(found, rows, scope=self._scope, dialect=self._dialect)
+        return None if seen is None else stamp_names(self._namespace, seen)
