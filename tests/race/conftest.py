@@ -74,7 +74,7 @@ def _redis(request: pytest.FixtureRequest) -> str:
 
 def _cluster(request: pytest.FixtureRequest) -> str:
     cluster: Cluster = request.getfixturevalue("valkey_cluster")
-    return cluster.url()
+    return cluster.settled()
 
 
 STORES: Final[dict[str, Callable[[pytest.FixtureRequest], str]]] = {

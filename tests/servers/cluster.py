@@ -6,11 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytest
 import redis
+from redis.crc import key_slot
 
+from rowstamp.stores.redis.server import mark_name
 from rowstamp.testing.servers import ValkeyServer, free_port
 from tests.servers.redis import make_redis_server
 
@@ -53,6 +56,15 @@ class Cluster:
         query = "&".join(f"{name}={value}" for name, value in options.items())
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:SHARDS])
         return f"redis+cluster://{hosts}" + (f"?{query}" if query else "")
+
+    def settled(self, prefix: str = "rs") -> str:
+        """Leave on each primary the mark of one who has known it for long (see :func:`tests.servers.valkey.settled`); return the URL."""
+        for node in self.primaries():
+            tag = next(tag for tag in (b"{%d}" % number for number in count()) if self.owner(key_slot(tag)) is node)
+            with redis.Redis.from_url(node.url()) as client:
+                untyped: Any = client
+                untyped.set(f"{prefix}:m:".encode() + tag + mark_name(untyped.info()), 0)
+        return self.url()
 
     def owner(self, slot: int) -> ValkeyServer:
         """Return the primary that has a slot."""
