@@ -220,16 +220,30 @@ def lead(
         if first < seconds and not connection.can_read(first):
             raise TimeoutError
         replies = [_reply(connection) for _ in commands]
-        outage = _outage(replies)
         try:
-            # Heard first by the talk, which may know better why the server is of no use.
-            commands = steps.send(replies)
+            commands = _heard(steps, replies)
         except StopIteration as stop:
-            if outage is not None:
-                raise outage from None
             return stop.value  # type: ignore[no-any-return]
+
+
+def _heard(steps: Generator[list[Words], list[Any], Any], replies: list[Any]) -> list[Words]:
+    """Let a talk hear replies, and return what it says next; an outage that they show is raised after that.
+
+    The talk hears them first: it may know better why the server is of no use.
+
+    Raises:
+        StopIteration: the talk is over.
+    """
+    outage = _outage(replies)
+    try:
+        commands = steps.send(replies)
+    except StopIteration:
         if outage is not None:
-            raise outage
+            raise outage from None
+        raise
+    if outage is not None:
+        raise outage
+    return commands
 
 
 def _reply(connection: Connection) -> Any:
@@ -248,15 +262,10 @@ async def alead(connection: AsyncConnection, steps: Generator[list[Words], list[
     while True:
         await connection.send_packed_command([packed(commands)], check_health=False)
         replies = [await _areply(connection) for _ in commands]
-        outage = _outage(replies)
         try:
-            commands = steps.send(replies)
+            commands = _heard(steps, replies)
         except StopIteration as stop:
-            if outage is not None:
-                raise outage from None
             return stop.value  # type: ignore[no-any-return]
-        if outage is not None:
-            raise outage
 
 
 async def _areply(connection: AsyncConnection) -> Any:
