@@ -27,7 +27,6 @@ __all__ = [
     "RowsRead",
     "RowsSeen",
     "TableUse",
-    "dependencies",
     "needs",
     "rows_seen",
     "uses",
@@ -163,20 +162,6 @@ def needs(
     return Needs(tuple(certain), tuple(each for each in guard if each not in certain), tuple(seen))
 
 
-def dependencies(
-    analysis: ReadAnalysis,
-    parameters: Mapping[str, Any],
-    *,
-    scope: str,
-    dialect: Dialect,
-    translate: Mapping[Any, Any] | None = None,
-    ignored: Ignored | None = None,
-) -> list[Dependency]:
-    """Return what one execution of a statement depends on before its result is known. See :func:`needs` for the arguments."""
-    found = needs(analysis, parameters, scope=scope, dialect=dialect, translate=translate, ignored=ignored)
-    return [*found.certain, *found.guard]
-
-
 def _guarded(use: TableUse) -> frozenset[str] | None:
     """Return the columns of a table whose changes may concern rows that are seen, the keys that tell these among them."""
     if use.columns is None:
@@ -232,7 +217,7 @@ def uses(
     translate: Mapping[Any, Any] | None = None,
     ignored: Ignored | None = None,
 ) -> list[TableUse]:
-    """Return how one execution reads each of its tables. See :func:`dependencies` for the arguments."""
+    """Return how one execution reads each of its tables. See :func:`needs` for the arguments."""
     left = STAMP_LIMIT
     found: list[TableUse] = []
     for read in analysis.reads:

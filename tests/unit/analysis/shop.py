@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from rowstamp.analysis.dependencies import dependencies
+from rowstamp.analysis.dependencies import needs
 from rowstamp.analysis.reads import ReadAnalysis, analyse
 from rowstamp.explain import describe
 from rowstamp.model import Dependency
@@ -74,7 +74,8 @@ def stamps(statement: Any, dialect: Dialect = SQLITE, **translate: str) -> list[
     compiled = statement.compile(dialect=dialect)
     analysis = analyse(statement, dialect, sql=str(compiled))
     parameters = compiled.construct_params()
-    return dependencies(analysis, parameters, scope="db", dialect=dialect, translate=dict(translate) or None)
+    found = needs(analysis, parameters, scope="db", dialect=dialect, translate=dict(translate) or None)
+    return [*found.certain, *found.guard]
 
 
 def facets(statement: Any, dialect: Dialect = SQLITE) -> set[str]:
