@@ -31,6 +31,7 @@ from rowstamp.protocol import Flow, Hit, Miss, PutMany, Ticket, commit, fill, in
 from rowstamp.protocol_calls import capture
 from rowstamp.protocol_seen import narrow
 from rowstamp.recording import active, note, refuse
+from rowstamp.stampede import Flights
 from rowstamp.store import AsyncStore, Guarded, Leasing, Store, is_remote
 
 __all__ = ["Core", "Policy"]
@@ -112,6 +113,8 @@ class Core:
         self.closed = False
         self.background: set[Any] = set()
         self.renewing = Renewing()
+        self.statements = Flights()
+        """The statements that are being loaded, for sessions who wait for others."""
         self.leases = config.lease > 0 and isinstance(store, Leasing)
         self.near = self._make_near()
         self._seen = Memo()
@@ -200,6 +203,8 @@ class Core:
     ) -> Hit | Miss:
         """Find a valid entry, or capture the stamps to fill one. A store that cannot be used is a miss without fill.
 
+        Hits are counted; a miss is counted by whoever then loads.
+
         Args:
             entry: the entry's key.
             stamps: the names of the stamps of all dependencies.
@@ -224,8 +229,6 @@ class Core:
                 self._seen.remember(entry, outcome.stored.named)
             self.counters.hit(outcome.load_time)
             return outcome
-        if serve:
-            self.counters.count("misses")
         if outcome.corrupt:
             self.counters.count("corrupt")
         return outcome

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, insert, select, update
+from sqlalchemy import create_engine, event, insert, select, update
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from rowstamp import AsyncCache, Cache, cached
+from rowstamp.orm import reads
 from rowstamp.stampede import Flight
-from tests.conformance.models import Base, Tag
+from tests.conformance.models import Base, Category, Tag
 
 pytestmark = pytest.mark.once
 
@@ -121,3 +122,124 @@ async def test_tasks(url: str, quiet: bool, monkeypatch: pytest.MonkeyPatch) -> 
     assert await ask() == loads[-1]
     await cache.aclose()
     await engine.dispose()
+
+
+# ------------------------------------------------------------------------------------------------ statements
+
+
+class Sessions:
+    """Threads whose sessions read one statement; the first of them is kept between its query and its fill."""
+
+    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.engine, self.cache = create_engine(f"sqlite:///{url}"), Cache()
+        self.cache.attach(self.engine)
+        self.sent: list[str] = []
+        self.has_read, self.go_on, self.waits = threading.Event(), threading.Event(), threading.Event()
+        with Session(self.engine) as session:
+            session.execute(select(Tag.id).options(cached()))
+        encode, wait = reads.encode_result, Flight.wait
+
+        def encoded(*result: Any) -> bytes:
+            if not self.has_read.is_set():
+                self.has_read.set()
+                assert self.go_on.wait(10)
+            return encode(*result)
+
+        def waiting(flight: Flight, patience: float | None) -> None:
+            self.waits.set()
+            wait(flight, patience)
+
+        monkeypatch.setattr(reads, "encode_result", encoded)
+        monkeypatch.setattr(Flight, "wait", waiting)
+        event.listen(self.engine, "before_cursor_execute", lambda *sent: self.sent.append(sent[2]))
+
+    def read(self) -> str:
+        with Session(self.engine) as session:
+            return session.scalars(NAME.options(cached())).one()
+
+    def write(self) -> None:
+        with Session(self.engine) as session:
+            session.execute(update(Tag).values(name="new"))
+            session.commit()
+
+    @property
+    def queries(self) -> int:
+        return sum(each.startswith("SELECT tags.name") for each in self.sent)
+
+
+@pytest.fixture
+def sessions(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
+    made = Sessions(url, monkeypatch)
+    yield made
+    made.cache.close()
+    made.engine.dispose()
+
+
+def test_sessions_that_miss_one_statement(sessions: Sessions, quiet: bool) -> None:
+    """One is sent to the database; the others are served what it has stored, if it is valid after their own beginning."""
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(sessions.read)
+        assert sessions.has_read.wait(10)
+        if not quiet:
+            sessions.write()
+        second = pool.submit(sessions.read)
+        assert sessions.waits.wait(10)
+        sessions.go_on.set()
+        assert first.result(10) == "old"
+        assert second.result(10) == ("old" if quiet else "new")
+    assert sessions.queries == (1 if quiet else 2)
+    counted = sessions.cache.stats()
+    assert (counted.hits, counted.misses) == ((1, 2) if quiet else (0, 3))  # one miss is that of the preparation
+
+
+def test_a_session_that_has_written_waits_for_nobody(sessions: Sessions) -> None:
+    """Its locks may be what the load waits for."""
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(sessions.read)
+        assert sessions.has_read.wait(10)
+        with Session(sessions.engine) as session:
+            session.execute(insert(Category).values(id=1, name="another table"))
+            assert session.scalars(NAME.options(cached())).one() == "old"
+            session.rollback()
+        assert not sessions.waits.is_set()
+        sessions.go_on.set()
+        assert first.result(10) == "old"
+
+
+def test_a_statement_within_another_waits_for_nobody(sessions: Sessions) -> None:
+    """A listener that reads what is being loaded would wait for itself, and two of them for each other."""
+    found: list[str] = []
+
+    def ask(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        if "tags.name" in sql and not found:
+            found.append("")
+            found[0] = sessions.read()
+
+    sessions.go_on.set()
+    event.listen(sessions.engine, "before_cursor_execute", ask)
+    assert sessions.read() == "old"
+    assert found == ["old"]
+    assert not sessions.waits.is_set()
+
+
+def test_a_load_that_fails_is_no_reason_to_wait_longer(sessions: Sessions) -> None:
+    """Whoever waits goes on, and asks the database itself."""
+    failing = threading.Event()
+
+    def fail(*_: Any) -> None:
+        if not failing.is_set():
+            failing.set()
+            assert sessions.waits.wait(10)
+            raise RuntimeError
+
+    event.listen(sessions.engine, "before_cursor_execute", fail)
+    sessions.go_on.set()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(sessions.read)
+        assert failing.wait(10)
+        second = pool.submit(sessions.read)
+        with pytest.raises(RuntimeError):
+            first.result(10)
+        assert second.result(10) == "old"
+    assert sessions.read() == "old"
+    assert sessions.queries == 1 + 1

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from rowstamp import AsyncCache, Cache
+from rowstamp import AsyncCache, Cache, cached
 from rowstamp.testing.servers import ValkeyServer
 from tests.conformance.fleet import STATEMENT, Member
 from tests.servers.valkey import settled
@@ -109,6 +109,28 @@ async def test_five_hundred_tasks_that_miss_at_once_are_one_query(database: Path
         assert len(runs) == 1
         assert (count.stats().fills, count.stats().misses) == (1, 1)
         assert count.stats().hits == CALLS - 1
+    await engine.dispose()
+
+
+async def test_five_hundred_sessions_that_miss_one_statement_at_once_are_one_query(
+    database: Path, any_store: str
+) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{database}")
+    sent: list[str] = []
+    async with AsyncCache(any_store, namespace="statements") as cache:
+        cache.attach(engine)
+
+        async def call() -> int | None:
+            async with AsyncSession(engine) as session:
+                found: int | None = await session.scalar(STATEMENT, execution_options={"rowstamp": cached(ttl=60)})
+                return found
+
+        async with AsyncSession(engine) as session:
+            await session.scalar(text("SELECT max(id) FROM things"), execution_options={"rowstamp": True})
+        event.listen(engine.sync_engine, "before_cursor_execute", lambda *seen: sent.append(seen[2]))
+        assert set(await asyncio.gather(*[call() for _ in range(CALLS)])) == {2}
+        assert len(sent) == 1
+        assert cache.stats().hits == CALLS - 1
     await engine.dispose()
 
 

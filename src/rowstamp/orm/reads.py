@@ -34,6 +34,7 @@ __all__ = [
     "Execution",
     "Marker",
     "Prepared",
+    "count_miss",
     "lookup",
     "prepare",
     "serve_or_fill",
@@ -121,6 +122,7 @@ class Prepared:
         old: the entry that the lookup has found and that is not valid.
         unchanged: whether that is so because its time to live is over, and not because of a write.
         renew: whether it is executed whatever is stored.
+        missed: whether the lookup would have served it. Not counted yet: another's load may turn it into a hit.
     """
 
     entry: bytes
@@ -132,6 +134,7 @@ class Prepared:
     old: StoredEntry | None = None
     unchanged: bool = False
     renew: bool = False
+    missed: bool = False
 
 
 def prepare(
@@ -232,6 +235,12 @@ def lookup(
     return _look(attachment, prepared, view)
 
 
+def count_miss(attachment: Attachment, prepared: Prepared) -> None:
+    """Count a read that was looked up in vain and is going to the database."""
+    if prepared.missed:
+        attachment.core.counters.count("misses")
+
+
 def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> ReplayCursor | Prepared:
     core, stamps, guard = attachment.core, prepared.found.stamps, prepared.found.guard
     serve = view.may_serve and not prepared.renew
@@ -245,7 +254,7 @@ def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> Rep
     if isinstance(outcome, Hit):
         return replace(prepared, ticket=None)
     old = outcome.stale if prepared.stale.longest else None
-    return replace(prepared, ticket=outcome.ticket, old=old, unchanged=outcome.unchanged)
+    return replace(prepared, ticket=outcome.ticket, old=old, unchanged=outcome.unchanged, missed=serve)
 
 
 def _cursor(near: NearCache | None, entry: bytes, hit: Hit) -> ReplayCursor:
@@ -300,6 +309,8 @@ def serve_or_fill(
         found = Bypass("streaming")
     else:
         found = lookup(attachment, decision, state, view)
+        if isinstance(found, Prepared):
+            count_miss(attachment, found)
     if isinstance(found, Bypass):
         attachment.core.counters.bypass(found.reason)
         return False

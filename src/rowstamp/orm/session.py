@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -39,9 +40,10 @@ from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.deferred import after_begin
 from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION, cached
-from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, Prepared, lookup, prepare
+from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, Prepared, count_miss, lookup, prepare
 from rowstamp.orm.record import found_in_identity_map, meet_session, record_hit, record_unattached
 from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
+from rowstamp.orm.sharing import take_turn
 from rowstamp.orm.stale import SESSION_CACHE, Asked, asked_of, old_rows, renew_behind
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.recording import active
@@ -102,13 +104,14 @@ class _ReadConnection(StandInConnection):
         if not is_user_select(statement):
             return self._real().execute(statement, parameters, execution_options=options)
         existing = session_connection(self._session, self.engine)
-        marker: Any = Marker.ASK
-        if self._may_decide(existing):
-            marker = self._attempt(statement, distill(parameters), options, existing)
-            if isinstance(marker, Result):
-                return marker  # pyright: ignore[reportUnknownVariableType]
+        marker, turn = self._decide(statement, distill(parameters), options, existing)
+        if isinstance(marker, Result):
+            return marker  # pyright: ignore[reportUnknownVariableType]
         try:
-            return self._real().execute(statement, parameters, execution_options={**options, PREPARED: marker})
+            with turn:
+                if isinstance(marker, Prepared):
+                    count_miss(self._attachment, marker)
+                return self._real().execute(statement, parameters, execution_options={**options, PREPARED: marker})
         except OUTAGES:
             if not isinstance(marker, Prepared) or marker.old is None:
                 raise
@@ -152,6 +155,20 @@ class _ReadConnection(StandInConnection):
         # A connection that begins may be given a tenant or a role, without which its reads mean something else.
         return not (self._attachment.alters or watches_beginnings(self._session, self.engine, after_begin))
 
+    def _decide(
+        self, statement: Any, parameters: Any, given: Any, existing: Connection | None
+    ) -> tuple[Any, AbstractContextManager[None]]:
+        """Return a result, or what to tell the real connection, and the context in which to ask it."""
+        if not self._may_decide(existing):
+            return Marker.ASK, nullcontext()
+        found = self._attempt(statement, parameters, given, existing)
+        if not isinstance(found, Prepared):
+            return found, nullcontext()
+        turn = take_turn(self._attachment, found, _state(existing))
+        if turn is not None:
+            return found, turn
+        return self._attempt(statement, parameters, given, existing), nullcontext()
+
     def _attempt(
         self, statement: Any, parameters: Any, given: Any, existing: Connection | None
     ) -> Result[Any] | Prepared | Marker:
@@ -182,6 +199,7 @@ class _ReadConnection(StandInConnection):
         if found.old is not None and self._asked is not None and active() is None:
             rows = old_rows(attachment.core, found, found.stale.while_revalidate)
             if rows is not None:
+                count_miss(attachment, found)
                 renew_behind(attachment, self._asked, found.entry)
                 context.cursor = rows
                 return result_of(context)
