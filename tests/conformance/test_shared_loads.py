@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from rowstamp import AsyncCache, Cache, cached
-from rowstamp.orm import reads
-from rowstamp.stampede import Flight
-from tests.conformance.models import Base, Category, Tag
+from rowstamp.orm import reads, replay
+from rowstamp.stampede import Flight, Flights
+from tests.conformance.models import Base, Product, Tag
+from tests.harness import Env, read
 
 pytestmark = pytest.mark.once
 
@@ -137,7 +138,7 @@ class Sessions:
         self.has_read, self.go_on, self.waits = threading.Event(), threading.Event(), threading.Event()
         with Session(self.engine) as session:
             session.execute(select(Tag.id).options(cached()))
-        encode, wait = reads.encode_result, Flight.wait
+        encode, wait = replay.encode_result, Flight.wait
 
         def encoded(*result: Any) -> bytes:
             if not self.has_read.is_set():
@@ -192,18 +193,26 @@ def test_sessions_that_miss_one_statement(sessions: Sessions, quiet: bool) -> No
     assert (counted.hits, counted.misses) == ((1, 2) if quiet else (0, 3))  # one miss is that of the preparation
 
 
-def test_a_session_that_has_written_waits_for_nobody(sessions: Sessions) -> None:
+def test_a_session_that_has_written_waits_for_nobody(postgres_env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its locks may be what the load waits for."""
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(sessions.read)
-        assert sessions.has_read.wait(10)
-        with Session(sessions.engine) as session:
-            session.execute(insert(Category).values(id=1, name="another table"))
-            assert session.scalars(NAME.options(cached())).one() == "old"
-            session.rollback()
-        assert not sessions.waits.is_set()
-        sessions.go_on.set()
-        assert first.result(10) == "old"
+    postgres_env.warm(select(Tag.id))  # before its first read of an engine nothing is shared
+    joined: list[bytes] = []
+    join = Flights.join
+
+    def joining(flights: Flights, entry: bytes, loop: Any) -> tuple[Flight, bool]:
+        joined.append(entry)
+        return join(flights, entry, loop)
+
+    monkeypatch.setattr(Flights, "join", joining)
+    statement = select(Product.name).order_by(Product.id)
+    with postgres_env.session() as session:
+        session.execute(insert(Tag).values(name="another table"))
+        read(session, statement)
+        assert not joined
+        session.rollback()
+        session.connection()
+        read(session, statement.where(Product.id > 1))
+        assert joined
 
 
 def test_a_statement_within_another_waits_for_nobody(sessions: Sessions) -> None:
