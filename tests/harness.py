@@ -35,13 +35,18 @@ Rows: TypeAlias = list[Any]
 
 @dataclass(frozen=True)
 class Backend:
-    """A database and the driver that reaches it."""
+    """A database and the driver that reaches it.
+
+    Attributes:
+        once: whether the scenarios that it runs are not repeated on the other line of SQLAlchemy.
+    """
 
     dialect: str
     driver: str
     asynchronous: bool
     awaited_store: bool = False
     id: str = ""
+    once: bool = False
 
     def __str__(self) -> str:
         return self.id or self.driver

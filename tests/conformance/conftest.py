@@ -27,7 +27,8 @@ SQLITE = [
 ]
 POSTGRES = [
     Backend("postgresql", "psycopg", asynchronous=False),
-    Backend("postgresql", "psycopg", asynchronous=True, id="psycopg_async"),
+    # Between its two neighbours nothing is left that could depend on SQLAlchemy's line.
+    Backend("postgresql", "psycopg", asynchronous=True, id="psycopg_async", once=True),
     Backend("postgresql", "asyncpg", asynchronous=True, awaited_store=True),
 ]
 MARIADB = [
@@ -36,11 +37,18 @@ MARIADB = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks are chosen from
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # SQLite has no decimals, and SQLAlchemy says so wherever one is bound.
     for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:Dialect sqlite.+ does .not. support Decimal"))
+        if Path(__file__).parent not in item.path.parents:
+            continue
+        # SQLite has no decimals, and SQLAlchemy says so wherever one is bound.
+        item.add_marker(pytest.mark.filterwarnings("ignore:Dialect sqlite.+ does .not. support Decimal"))
+        given: dict[str, object] = (
+            item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        )
+        if any(isinstance(each, Backend) and each.once for each in given.values()):
+            item.add_marker(pytest.mark.once)
 
 
 @pytest.hookimpl(tryfirst=True)
