@@ -29,7 +29,7 @@ from rowstamp.model import Dependency, StampState, fresh_token
 from rowstamp.near import DEFAULT_BYTES, NearCache
 from rowstamp.protocol import Flow, Hit, Miss, PutMany, Ticket, commit, fill, invalidate, lookup, put
 from rowstamp.protocol_calls import capture
-from rowstamp.protocol_seen import narrow
+from rowstamp.protocol_seen import Instead, narrow
 from rowstamp.recording import active, note, refuse
 from rowstamp.stampede import Flights
 from rowstamp.store import AsyncStore, Guarded, Leasing, Store, is_remote
@@ -259,7 +259,7 @@ class Core:
         ttl: float,
         load_time: float,
         linger: float = 0.0,
-        rows: Sequence[bytes] | None = None,
+        instead: Instead | None = None,
     ) -> None:
         """Store a result. A store that cannot be used loses it, and nothing else.
 
@@ -269,11 +269,11 @@ class Core:
             ttl: how long it may live, in seconds.
             load_time: how long the load took, in seconds.
             linger: how long the store keeps it beyond that, in seconds, to be served old.
-            rows: the stamps that may stand in place of the ticket's guard; ``None`` if it is to stay.
+            instead: what stands in place of the ticket's guard; ``None`` if it is to stay.
         """
         try:
-            if ticket.guard and rows is not None:
-                ticket = self._run(narrow(ticket, rows))
+            if ticket.guard and instead is not None:
+                ticket = self._run(narrow(ticket, instead.rows, guard=instead.guard, stays=instead.stays))
                 self._seen.remember(ticket.entry, tuple(ticket.named))
             self._run(self.filling(ticket, body, ttl=ttl, load_time=load_time, linger=linger))
         except StoreError:

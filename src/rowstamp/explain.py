@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rowstamp.codec import decode
 from rowstamp.model import Dependency, Unknown
@@ -90,13 +90,16 @@ def _one_line(sql: str) -> str:
     return " ".join(sql.split())
 
 
+_FACETS: Final = {"rows": "!", "old": "-", "old rows": "!-"}
+
+
 def describe(dependency: Dependency) -> str:
     """Return a dependency in the notation of the documentation: ``T``, ``T.k=v``, ``T.k=?!``, ``T:column``, ``tag t``."""
     if dependency.kind == "everything":
         return "everything"
     if dependency.kind == "tag":
         return f"tag {dependency.name}"
-    facet = "!" if dependency.facet == "rows" else dependency.facet.replace(".", ":", 1)
+    facet = _FACETS.get(dependency.facet) or dependency.facet.replace(".", ":", 1)
     if dependency.kind == "table":
         return dependency.name + facet
     key = ",".join(dependency.key)

@@ -36,7 +36,8 @@ class Dependency(NamedTuple):
         key: for rows, the names of the key columns.
         value: for rows, the canonical value of the key columns, or ``Unknown.UNKNOWN``.
         facet: which changes count: ``""`` any; ``"rows"``: rows came, went, or got or lost this key value; ``".c"``: column c
-            of a row got another value. Readers of few columns depend on ``"rows"`` and on the facets of their columns, so that
+            of a row got another value; ``"old"`` and ``"old rows"``, for unknown rows alone: as the first two, but not rows that
+            came. Readers of few columns depend on ``"rows"`` and on the facets of their columns, so that
             a write to others leaves them valid; a write touches ``""`` and every narrower facet that it changes.
     """
 
@@ -77,6 +78,10 @@ class Dependency(NamedTuple):
     def of_column(self, column: str) -> Dependency:
         """``T:c``, ``T.k=v:c``: narrowed to changes of one column's values. Case is folded, as in tables' names."""
         return self._replace(facet=f".{column.lower()}")
+
+    def of_old_rows(self) -> Dependency:
+        """``T.k=?-``, ``T.k=?!-``: narrowed to rows that were there before; those that come do not count."""
+        return self._replace(facet=f"old {self.facet}".rstrip())
 
     @classmethod
     def tag(cls, name: str) -> Dependency:

@@ -14,31 +14,59 @@ would without all this, and is unusable from the start.
 Both steps are needed in this order. A guard that is read first says nothing of the time until the rows' stamps are captured; and a
 row's stamp that a writer holds has no token to stand on. For the same reason whoever touches stamps without holding them
 touches a table's before those of its rows (:func:`rowstamp.protocol.invalidate`).
+
+Stamps of the guard for which nothing has to stand, because the result shows that it never depended on them
+(:mod:`rowstamp.analysis.found`), are simply left out: what remains was captured before the load like any other stamp.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import NamedTuple
 
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import Flow, Mint, Read, Ticket, tokens_of
 
-__all__ = ["narrow"]
+__all__ = ["Instead", "narrow"]
 
 
-def narrow(ticket: Ticket, rows: Collection[bytes], *, mint: Callable[[], bytes] = fresh_token) -> Flow[Ticket]:
+class Instead(NamedTuple):
+    """What an entry stands on in place of its ticket's guard, as the result shows.
+
+    Attributes:
+        rows: the names of the stamps of rows that it shows.
+        guard: those of the guard for which they stand.
+        stays: those of the guard on which it stands all the same.
+    """
+
+    rows: Collection[bytes]
+    guard: Collection[bytes]
+    stays: Collection[bytes]
+
+
+def narrow(
+    ticket: Ticket,
+    rows: Collection[bytes],
+    *,
+    guard: Collection[bytes] | None = None,
+    stays: Collection[bytes] = (),
+    mint: Callable[[], bytes] = fresh_token,
+) -> Flow[Ticket]:
     """Return the right to fill an entry that stands on the rows seen in place of the guard, or the ticket as it is.
 
-    Two round trips, after the load.
+    Two round trips, after the load; none without a guard that is to be read again.
 
     Args:
         ticket: what the lookup returned with the miss, with its guard.
         rows: the names of the stamps of every row that the result shows.
+        guard: those of the ticket's guard for which the rows stand, and which are read again; by default all. The others were never
+            needed: the result shows that it does not depend on them.
+        stays: those of the ticket's guard on which the entry stands all the same.
         mint: makes tokens that were never used.
     """
-    guard = dict.fromkeys(ticket.guard)
-    tokens = {stamp: token for stamp, token in ticket.tokens.items() if stamp not in guard}
+    left = dict.fromkeys(ticket.guard if guard is None else guard)
+    tokens = {stamp: token for stamp, token in ticket.tokens.items() if stamp not in ticket.guard or stamp in stays}
     more = [stamp for stamp in dict.fromkeys(rows) if stamp not in tokens]
     if more:
         minted: tuple[StampState, ...] = yield Mint({stamp: mint() for stamp in more})
@@ -46,8 +74,9 @@ def narrow(ticket: Ticket, rows: Collection[bytes], *, mint: Callable[[], bytes]
         if captured is None:
             return ticket
         tokens.update(captured)
-    again: StoreSnapshot = yield Read(None, tuple(guard))
-    states = zip(guard, again.stamps, strict=True)
-    if any(state.token != ticket.tokens[stamp] for stamp, state in states):
-        return ticket
-    return replace(ticket, tokens=tokens, named=more, guard=())
+    if left:
+        again: StoreSnapshot = yield Read(None, tuple(left))
+        states = zip(left, again.stamps, strict=True)
+        if any(state.token != ticket.tokens[stamp] for stamp, state in states):
+            return ticket
+    return replace(ticket, tokens=tokens, named=(*stays, *more), guard=())

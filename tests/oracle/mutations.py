@@ -11,6 +11,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 import rowstamp.analysis.conditions
 import rowstamp.analysis.effects
+import rowstamp.analysis.found
 import rowstamp.analysis.pins
 import rowstamp.analysis.reads
 import rowstamp.analysis.upserts
@@ -68,6 +69,14 @@ def no_unknown_rows_of_reads(patch: Patch) -> None:
 
 def rows_seen_do_not_count(patch: Patch) -> None:
     patch.setattr(rowstamp.orm.shape, "rows_seen", lambda *_, **__: list[Dependency]())
+
+
+def lookups_find_everything(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.found.Finding, "has_all", lambda *_: True)
+
+
+def no_row_is_old(patch: Patch) -> None:
+    _publish(patch, lambda effect: not effect.facet.startswith("old"))
 
 
 def no_cascades(patch: Patch) -> None:

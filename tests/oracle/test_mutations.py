@@ -44,6 +44,8 @@ SEEDS = 20
         (without.released_savepoints_clear, 3, (), ""),
         (without.or_counts_as_and, 1, (), "or"),
         (without.rows_seen_do_not_count, 0, (), ""),
+        (without.lookups_find_everything, 0, ("insert_many_without_keys", "delete_row"), "narrow_key"),
+        (without.no_row_is_old, 0, ("update_from",), "in"),
         (without.one_appearance_is_enough, 3, (), "alias"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

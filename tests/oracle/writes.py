@@ -261,6 +261,15 @@ class Writes:
         session.execute(insert(self.s.a).values([self.new_values(self.s.a) for _ in range(2)]))
         return NOTHING_NAMED
 
+    def write_insert_many_without_keys(self, session: Session) -> Touched:
+        b, connection = self.s.b, session.connection()
+        there = set(connection.scalars(select(b.c.id), execution_options={"rowstamp": False}))
+        others = {"parent_id": None, "n": 0, "flag": False}
+        values = [others | {"code": self.word(), "a_id": self.maybe_a()} for _ in range(self.rng.randint(1, 2))]
+        connection.execute(insert(b), [*values, others | {"code": self.word(), "a_id": None}])
+        # No result tells the keys. So they may be any that somebody has looked for in vain.
+        return self.touched(b, *[(number,) for number in range(1, DOMAIN + 1) if number not in there])
+
     def write_insert_from_select(self, session: Session) -> Touched:
         b, p = self.s.b, self.s.p
         source = select(b.c.id + self.rng.randint(0, 3), b.c.code, text("'p'")).where(b.c.id == self.number())

@@ -9,6 +9,7 @@ from rowstamp import core
 from rowstamp.core import Core
 from rowstamp.model import fresh_token
 from rowstamp.protocol import Commit, Committed, Flow, Hit, Miss, Touch, lookup
+from rowstamp.protocol_seen import Instead
 from rowstamp.testing.scheduler import Flows
 from tests.model.weakened import BumpAfterCommit, BumpBeforeAndAfterCommit, ReleaseBeforeCommit
 from tests.race.traps import TrappedStore
@@ -45,14 +46,14 @@ def _captures_after_the_load() -> None:
         ttl: float,
         load_time: float,
         linger: float = 0.0,
-        rows: Sequence[bytes] | None = None,
+        instead: Instead | None = None,
     ) -> None:
         if isinstance(self.store, TrappedStore):
             self.store.loaded()
         flow: Flow[Hit | Miss] = lookup(ticket.entry, list(ticket.tokens), serve=False)
         found = self._run(flow)
         if isinstance(found, Miss) and found.ticket is not None:
-            fill(self, found.ticket, body, ttl=ttl, load_time=load_time, linger=linger, rows=rows)
+            fill(self, found.ticket, body, ttl=ttl, load_time=load_time, linger=linger, instead=instead)
 
     Core.fill = fill_under_new_tokens  # type: ignore[method-assign]
 

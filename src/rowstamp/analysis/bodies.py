@@ -27,6 +27,7 @@ from sqlalchemy.sql.selectable import AliasedReturnsRows
 from rowstamp._sqlalchemy.selects import group_by, source_columns, takes_some_rows
 from rowstamp.analysis.conditions import Place, SameAsSelected, Source, is_select, place_of
 from rowstamp.analysis.equality import compares_alike
+from rowstamp.analysis.found import Showing
 from rowstamp.analysis.pins import Pins, Scope, base_table, enter_select, has_null, solve
 from rowstamp.analysis.seen import RowsShown
 
@@ -82,31 +83,34 @@ class Occurrence:
         table: the table itself.
         pins: for each alternative of the conditions the columns that are pinned, with where their values come from.
         shown: how the result of the statement tells its rows, if it does.
+        showing: what the result shows of its rows, if anything.
     """
 
     element: FromClause
     table: Table[Any]
     pins: tuple[Mapping[str, tuple[Source, ...]], ...]
     shown: RowsShown | None = None
+    showing: Showing | None = None
 
 
-def occurrences(bodies: Sequence[Body], shown: Mapping[FromClause, RowsShown] | None = None) -> list[Occurrence]:
+def occurrences(
+    bodies: Sequence[Body],
+    shown: Mapping[FromClause, RowsShown] | None = None,
+    showing: Mapping[FromClause, Showing] | None = None,
+) -> list[Occurrence]:
     """Return every appearance of a table in a FROM clause, with its pins.
 
     Args:
         bodies: every SELECT of a statement.
         shown: how the result tells rows of the outermost one.
+        showing: what it shows of them.
     """
     links = _Links(bodies)
     for _ in range(ROUNDS):
         changed = [links.solve(body) for body in bodies]
         if not any(changed):
             break
-    told = shown or {}
-    return [
-        _occurrence(body, element, table, told.get(element) if body.within is None else None)
-        for body, element, table in _tables(bodies)
-    ]
+    return [_occurrence(*each, shown or {}, showing or {}) for each in _tables(bodies)]
 
 
 def _tables(bodies: Iterable[Body]) -> Iterator[tuple[Body, FromClause, Table[Any]]]:
@@ -117,9 +121,17 @@ def _tables(bodies: Iterable[Body]) -> Iterator[tuple[Body, FromClause, Table[An
                 yield body, element, table
 
 
-def _occurrence(body: Body, element: FromClause, table: Table[Any], shown: RowsShown | None) -> Occurrence:
+def _occurrence(
+    body: Body,
+    element: FromClause,
+    table: Table[Any],
+    shown: Mapping[FromClause, RowsShown],
+    showing: Mapping[FromClause, Showing],
+) -> Occurrence:
     pins = [{name: sources for (where, name), sources in each.items() if where == element} for each in body.solution]
-    return Occurrence(element, table, tuple(pins), shown)
+    if body.within is not None:
+        return Occurrence(element, table, tuple(pins))  # an element of the outermost may stand in others, too
+    return Occurrence(element, table, tuple(pins), shown.get(element), showing.get(element))
 
 
 class _Links:

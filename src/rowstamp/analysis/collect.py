@@ -23,6 +23,7 @@ from rowstamp._sqlalchemy.selects import ObservesSelects, loads_entities_only, r
 from rowstamp.analysis.bodies import Body, Occurrence, occurrences
 from rowstamp.analysis.columns import ColumnsRead
 from rowstamp.analysis.conditions import is_select
+from rowstamp.analysis.found import Showing, rows_showing
 from rowstamp.analysis.seen import RowsShown, rows_shown
 
 if TYPE_CHECKING:
@@ -196,9 +197,12 @@ class _TakesNotes(ObservesSelects):
         if top is not None and loads_entities_only(compiled):
             notes.loaded = tuple(top.selected_columns)
         shown: dict[FromClause, RowsShown] = {}
+        showing: dict[FromClause, Showing] = {}
         if top is not None and len(outermost) == 1 and is_select(compiled.statement):
-            shown = rows_shown(top, outermost[0].scope, result_columns(compiled), notes.columns)
-        notes.occurrences = occurrences(self._bodies, shown)
+            scope, selected = outermost[0].scope, result_columns(compiled)
+            shown = rows_shown(top, scope, selected, notes.columns)
+            showing = rows_showing(top, scope, selected)
+        notes.occurrences = occurrences(self._bodies, shown, showing)
         return notes
 
 

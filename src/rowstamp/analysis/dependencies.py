@@ -12,6 +12,7 @@ from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.equality import stored_value
+from rowstamp.analysis.found import Finding
 from rowstamp.analysis.reads import ReadAnalysis, RowPin, TableRead
 from rowstamp.analysis.schema import NOT_TOLD, Key, named_keys, read_names, schema_of
 from rowstamp.analysis.seen import RowsShown
@@ -28,6 +29,7 @@ __all__ = [
     "RowsSeen",
     "TableUse",
     "needs",
+    "new_rows_matter",
     "rows_seen",
     "uses",
 ]
@@ -56,16 +58,18 @@ class RowsRead:
         key: the key that tells them.
         values: its canonical values.
         columns: the columns that matter, in lower case; ``None``: all.
+        finding: how the result tells whether there is one with each of the values; ``None``: not at all.
     """
 
     key: Key
     values: tuple[bytes, ...]
     columns: frozenset[str] | None
+    finding: Finding | None = None
 
     @property
     def cost(self) -> int:
         """How many stamps they take, under one name, to tell columns apart."""
-        return 2 + len(self.values) + (len(self.values) + 1) * len(self.columns or ())
+        return 2 + (self.finding is not None) + len(self.values) + (len(self.values) + 1) * len(self.columns or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +127,14 @@ class Needs:
         certain: whatever its result shows.
         guard: besides, as long as it is not known which rows the result shows: the tables that these are in.
         seen: what takes the place of the guard then: the names of each such table, with how its rows are told.
+        new: besides, as long as it is not known that the result shows all rows that it names by a unique key: stamps
+            of rows that come with an unknown key, and of which lookups.
     """
 
     certain: tuple[Dependency, ...]
     guard: tuple[Dependency, ...] = ()
     seen: tuple[tuple[tuple[str, ...], RowsSeen], ...] = ()
+    new: tuple[tuple[Dependency, tuple[RowsRead, ...]], ...] = ()
 
 
 def needs(
@@ -152,14 +159,23 @@ def needs(
     certain: dict[Dependency, None] = {}
     guard: dict[Dependency, None] = {}
     seen: list[tuple[tuple[str, ...], RowsSeen]] = []
+    new: dict[Dependency, list[RowsRead]] = {}
     for use in uses(analysis, parameters, dialect=dialect, translate=translate, ignored=ignored):
         names = _names(use.table, translate)
         for name in names:
             certain.update(dict.fromkeys(_stamps(use, scope, name)))
             if use.seen:
                 guard.update(dict.fromkeys(_facets(Dependency.table(scope, name), _guarded(use))))
+            for rows in use.rows:
+                if rows.finding is not None:
+                    new.setdefault(_new_rows(scope, name, rows), []).append(rows)
         seen.extend((names, each) for each in use.seen)
-    return Needs(tuple(certain), tuple(each for each in guard if each not in certain), tuple(seen))
+    return Needs(
+        tuple(certain),
+        tuple(each for each in guard if each not in certain),
+        tuple(seen),
+        tuple((stamp, tuple(lookups)) for stamp, lookups in new.items() if stamp not in certain),
+    )
 
 
 def _guarded(use: TableUse) -> frozenset[str] | None:
@@ -283,8 +299,8 @@ def _rows(pin: RowPin, parameters: Mapping[str, Any], dialect: Dialect) -> RowsR
         values = values_of(key.columns, key.sources, parameters, dialect)
         if isinstance(values, Unknown):
             unknown = unknown if unknown.why else values
-        elif best is None or len(values) < _FEW <= len(best.values):
-            best = RowsRead(key.key, values, None)
+        elif best is None or len(values.canonical) < _FEW <= len(best.values):
+            best = RowsRead(key.key, values.canonical, None, key.finding if values.apart else None)
     return unknown if best is None else best
 
 
@@ -311,7 +327,7 @@ def _stamps(use: TableUse, scope: str, name: str) -> Iterator[Dependency]:
     if not (use.rows or use.seen):
         yield from _facets(Dependency.table(scope, name), use.columns)
     for rows in use.rows:
-        yield from _unknown_rows(use.table, scope, name, rows.key, rows.columns)
+        yield from _unknown_rows(use.table, scope, name, rows.key, rows.columns, old=rows.finding is not None)
         for value in rows.values:
             yield from _facets(Dependency.rows(scope, name, rows.key, value), rows.columns)
     for seen in use.seen:
@@ -321,14 +337,37 @@ def _stamps(use: TableUse, scope: str, name: str) -> Iterator[Dependency]:
 
 
 def _unknown_rows(
-    table: FromClause | TableKey, scope: str, name: str, key: Key, columns: frozenset[str] | None
+    table: FromClause | TableKey, scope: str, name: str, key: Key, columns: frozenset[str] | None, *, old: bool = False
 ) -> Iterator[Dependency]:
-    """Yield the stamps of rows that were changed by a write that does not know their key."""
+    """Yield the stamps of rows that were changed by a write that does not know their key; of old ones alone, if asked."""
     nothing_known = Dependency.unknown_rows(scope, name)
     yield nothing_known if columns is None else nothing_known.of_membership()
     if isinstance(table, FromClause) and key in named_keys(table):
         yield Dependency.unknown_rows(scope, name, NOT_TOLD)
-    yield from _facets(Dependency.unknown_rows(scope, name, key), columns)
+    changed, *values = _facets(Dependency.unknown_rows(scope, name, key), columns)
+    yield changed.of_old_rows() if old else changed
+    yield from values
+
+
+def _new_rows(scope: str, name: str, rows: RowsRead) -> Dependency:
+    """Return the stamp of rows that come, by a write that does not know their key, or of old ones that it changes."""
+    stamp = Dependency.unknown_rows(scope, name, rows.key)
+    return stamp if rows.columns is None else stamp.of_membership()
+
+
+def new_rows_matter(found: Needs, rows: Sequence[Sequence[Any]], *, dialect: Dialect) -> list[Dependency]:
+    """Return the stamps of rows that come, without those on which a result does not depend: it shows all that it looks up.
+
+    Args:
+        found: what :func:`needs` returned.
+        rows: the rows of the result, as the driver gave them.
+        dialect: the dialect of the engine that executed it.
+    """
+    return [stamp for stamp, lookups in found.new if not all(_has_found(each, rows, dialect) for each in lookups)]
+
+
+def _has_found(lookup: RowsRead, rows: Sequence[Sequence[Any]], dialect: Dialect) -> bool:
+    return lookup.finding is not None and lookup.finding.has_all(lookup.values, rows, dialect)
 
 
 def _facets(stamp: Dependency, columns: Iterable[str] | None) -> Iterator[Dependency]:

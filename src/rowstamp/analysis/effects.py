@@ -20,7 +20,7 @@ from rowstamp.analysis.schema import NOT_TOLD, Key, named_keys, schema_of, write
 from rowstamp.analysis.sources import options_of, source_values
 from rowstamp.analysis.tables import Change, cascaded, keys_differ
 from rowstamp.analysis.writes import KeyEffect, Rows, Touch, WriteAnalysis
-from rowstamp.model import Dependency
+from rowstamp.model import Dependency, Unknown
 
 __all__ = ["awaits_result", "cascade_effects", "effects", "facets", "inserted_effects", "wide_effects"]
 
@@ -79,11 +79,19 @@ def awaits_result(analysis: WriteAnalysis, parameter_sets: Sequence[Mapping[str,
     )
 
 
-def facets(stamp: Dependency, columns: Iterable[str], *, moves: bool) -> Iterator[Dependency]:
-    """Yield a stamp with those of its facets that a change of these columns concerns."""
-    yield stamp
-    if moves:
-        yield stamp.of_membership()
+def facets(stamp: Dependency, columns: Iterable[str], *, moves: bool, new: bool = False) -> Iterator[Dependency]:
+    """Yield a stamp with those of its facets that a change concerns.
+
+    Args:
+        stamp: the stamp.
+        columns: the columns that change.
+        moves: whether rows come, go, or get or lose the value.
+        new: whether all of these rows come, so that none is changed that was there.
+    """
+    found = [stamp, stamp.of_membership()] if moves else [stamp]
+    yield from found
+    if stamp.value is Unknown.UNKNOWN and stamp.key and not new:
+        yield from (each.of_old_rows() for each in found)
     for column in columns:
         yield stamp.of_column(column)
 
@@ -115,7 +123,7 @@ def _key_effects(
     for touch in key.touches:
         values = _touched_values(key, touch, parameter_sets, dialect, image)
         for stamp in _stamps(key.key, names, values, scope):
-            found.update(facets(stamp, touch.columns, moves=touch.moves))
+            found.update(facets(stamp, touch.columns, moves=touch.moves, new=touch.new))
     return found
 
 
@@ -191,7 +199,7 @@ def inserted_effects(
     for key in analysis.keys:
         if key.from_result:
             for stamp in _stamps(key.key, names, _inserted_values(key, analysis.table, rows, dialect), scope):
-                found.update(facets(stamp, (), moves=True))
+                found.update(facets(stamp, (), moves=True, new=True))
     return found
 
 

@@ -18,6 +18,7 @@ from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
 from rowstamp.analysis.conditions import Source
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Called, Declarations
 from rowstamp.analysis.equality import bound_values
+from rowstamp.analysis.found import Finding
 from rowstamp.analysis.functions import ALTERING
 from rowstamp.analysis.schema import Key, is_unique_key, iterate_keys
 from rowstamp.analysis.seen import RowsShown
@@ -43,11 +44,13 @@ class KeyPin:
         key: the names of the key's columns.
         columns: the columns themselves.
         sources: for each column where its values come from.
+        finding: how the result tells which of them it has found, if no two rows share one.
     """
 
     key: Key
     columns: tuple[Any, ...]
     sources: tuple[KeySource, ...]
+    finding: Finding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,7 @@ def _pins(occurrences: Sequence[Occurrence], notes: Notes) -> tuple[tuple[RowPin
     for occurrence in occurrences:
         columns = notes.columns.of([occurrence.element])
         asked = notes.columns.of([occurrence.element], notes.loaded)
-        keys = [_key_pins(occurrence.table, pinned, notes.bind_names) for pinned in occurrence.pins]
+        keys = [_key_pins(occurrence, pinned, notes.bind_names) for pinned in occurrence.pins]
         if keys and all(keys):
             pins.extend(RowPin(each, columns, asked) for each in keys)
         elif occurrence.shown is not None:
@@ -244,16 +247,29 @@ def _why_not(occurrence: Occurrence) -> str:
 
 
 def _key_pins(
-    table: FromClause, pinned: Mapping[str, Sequence[Source]], names: Mapping[BindParameter[Any], str]
+    occurrence: Occurrence, pinned: Mapping[str, Sequence[Source]], names: Mapping[BindParameter[Any], str]
 ) -> tuple[KeyPin, ...]:
     """Return the keys all of whose columns are pinned, the best first."""
     found: list[KeyPin] = []
+    table = occurrence.table
     for key, columns in iterate_keys(table):
         sources = [named(pinned[name], names) for name in key if name in pinned]
         known = tuple(source for source in sources if source is not None)
         if len(known) == len(key):
-            found.append(KeyPin(key, tuple(columns), known))
+            found.append(KeyPin(key, tuple(columns), known, _finding(occurrence, key, columns)))
     return tuple(sorted(found, key=lambda pin: _rank(table, pin)))
+
+
+def _finding(occurrence: Occurrence, key: Key, columns: Sequence[Any]) -> Finding | None:
+    showing = occurrence.showing
+    if showing is None or not is_unique_key(occurrence.table, key):
+        return None
+    places = tuple(showing.places[name] for name in key if name in showing.places)
+    # Of several alternatives a row of the result may have passed another one.
+    always = showing.always and len(occurrence.pins) == 1
+    if len(places) < len(key) and not always:
+        return None
+    return Finding(tuple(columns), places if len(places) == len(key) else None, always)
 
 
 def _rank(table: Any, pin: KeyPin) -> tuple[int, int, int]:

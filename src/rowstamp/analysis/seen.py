@@ -35,7 +35,7 @@ from rowstamp.analysis.equality import compares_alike
 from rowstamp.analysis.pins import Condition, Elements, Scope, base_table
 from rowstamp.analysis.schema import Key, is_unique_key, iterate_keys
 
-__all__ = ["RowsShown", "rows_shown"]
+__all__ = ["RowsShown", "is_column", "rows_shown", "shows_rows"]
 
 _Key: TypeAlias = tuple[FromClause, str]
 
@@ -70,7 +70,7 @@ def rows_shown(
         selected: what stands at each place of a row of the result; ``None`` where that is not known.
         columns: the columns that the whole statement mentions.
     """
-    if group_by(select) or picks_rows(select) or any(_has_function(each) for each in select.selected_columns):
+    if not shows_rows(select):
         return {}
     sorted_by = mentioned(order_by(select))
     if is_cut_off(select) and (sorted_by is None or is_distinct(select)):
@@ -78,6 +78,11 @@ def rows_shown(
     finder = _Finder(select, scope, selected, columns, sorted_by or frozenset())
     found = {element: finder.find(element) for element in scope.elements}
     return {element: shown for element, shown in found.items() if shown is not None}
+
+
+def shows_rows(select: Select[Any]) -> bool:
+    """Return whether the rows of a result are rows of FROM, and none is made of several."""
+    return not (group_by(select) or picks_rows(select) or any(map(_has_function, select.selected_columns)))
 
 
 class _Finder:
@@ -98,10 +103,10 @@ class _Finder:
         self._scope = scope
         self._columns = columns
         self._sorted_by = sorted_by
-        self._plain = [each for each in selected if _is_column(each)]
+        self._plain = [each for each in selected if is_column(each)]
         self._at: dict[_Key, int] = {}
         for place, each in enumerate(selected):
-            if _is_column(each):
+            if is_column(each):
                 self._at.setdefault((each.table, str(each.name)), place)
         self._no_laterals = all(_is_plain(each) for each in scope.elements)
 
@@ -224,7 +229,8 @@ class _Finder:
         return asked if asked < read else None
 
 
-def _is_column(selected: Any) -> bool:
+def is_column(selected: Any) -> bool:
+    """Return whether what is selected is a column of a FROM element, as it is."""
     return isinstance(selected, ColumnClause) and not selected.is_literal and selected.table is not None
 
 
@@ -250,13 +256,13 @@ def mentioned(expressions: Iterable[Any]) -> Elements | None:
     for part in _parts(expressions):
         if part.__visit_name__ == "textual_label_reference":
             return None
-        if _is_column(part):
+        if is_column(part):
             found.add(part.table)
     return frozenset(found)
 
 
 def _columns_in(expressions: Iterable[Any]) -> list[Any]:
-    return [part for part in _parts(expressions) if _is_column(part)]
+    return [part for part in _parts(expressions) if is_column(part)]
 
 
 def _parts(expressions: Iterable[Any]) -> Iterable[Any]:

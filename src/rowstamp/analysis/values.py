@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import BindParameter
 
 from rowstamp.analysis.conditions import Between, Bound, Constant, Source
-from rowstamp.analysis.equality import PIN_LIMIT, bound_values, key_value
+from rowstamp.analysis.equality import NULL, PIN_LIMIT, bound_values, key_value
 
-__all__ = ["KeySource", "Named", "NamedSource", "Unknown", "named", "parameters_of", "values_of"]
+__all__ = ["KeySource", "Named", "NamedSource", "Unknown", "Values", "named", "parameters_of", "values_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,22 @@ def parameters_of(sources: KeySource) -> Iterator[tuple[str, bool]]:
                 yield part.name, part.expanding
 
 
+class Values(NamedTuple):
+    """The values to which one execution pins a key.
+
+    Attributes:
+        canonical: their canonical forms.
+        apart: whether a row with each of these is a row with each value that was named: none is NULL, and none stands for two
+            that are spelled differently, which the database may tell apart.
+    """
+
+    canonical: tuple[bytes, ...]
+    apart: bool
+
+
 def values_of(
     columns: Sequence[Any], sources: Sequence[KeySource], parameters: Mapping[str, Any], dialect: Dialect
-) -> tuple[bytes, ...] | Unknown:
+) -> Values | Unknown:
     """Return the canonical values that a key has in one execution, or why they cannot be told.
 
     Args:
@@ -95,7 +108,8 @@ def values_of(
     total, combinations = _combinations(sources, parameters)
     if total > PIN_LIMIT:
         return Unknown(f"more than {PIN_LIMIT} values")
-    found: dict[bytes, None] = {}
+    found: dict[bytes, tuple[object, ...]] = {}
+    apart = True
     for combination in combinations:
         if any(value is _NOT_EQUAL for value in combination):
             return Unknown("BETWEEN two different values")
@@ -103,8 +117,9 @@ def values_of(
         if value is None:
             shown = ", ".join(str(column.name) for column in columns)
             return Unknown(f"a value of {shown} does not compare exactly")
-        found[value] = None
-    return tuple(found)
+        spelled = found.setdefault(value, combination)
+        apart = apart and spelled == combination and not any(part is NULL or part is None for part in combination)
+    return Values(tuple(found), apart)
 
 
 def _combinations(

@@ -50,12 +50,14 @@ class Touch:
         source: where the value is found, column by column.
         moves: whether the rows come, go, or get or lose the value.
         columns: the columns in which they change.
+        new: whether they come, so that none of them was there before.
     """
 
     rows: Rows
     source: Source
     moves: bool = True
     columns: frozenset[str] = NO_COLUMNS
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def _keys(compiled: Any, statement: Any, table: FromClause, changed: frozenset[s
     pins = {} if compiled.isinsert else pinned_columns(statement, table)
     for key, columns in iterate_keys(table):
         if compiled.isinsert:
-            made = tuple(Touch(Rows.AFTER, source) for source in _inserted(compiled, statement, columns))
+            made = tuple(Touch(Rows.AFTER, source, new=True) for source in _inserted(compiled, statement, columns))
             touches = made if not is_upsert(statement) else (*made, Touch(Rows.BEFORE, _nothing(key)))
             # Of the rows that a conflict has left out the result says nothing.
             known = upsert_clause(statement) is None and statement.select is None

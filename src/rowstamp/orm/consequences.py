@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from rowstamp.analysis.declarations import Declaration, Name
-from rowstamp.analysis.effects import cascade_effects, wide_effects
+from rowstamp.analysis.effects import cascade_effects, facets, wide_effects
 from rowstamp.analysis.schema import key_columns, write_names
 from rowstamp.analysis.tables import Change, namesakes
 from rowstamp.model import Dependency
@@ -103,8 +103,7 @@ def _column_effects(scope: str, table: Name, column: str, same_rows: set[Depende
             yield stamp.of_column(column)
         for key in {key for each in namesakes(table[1]) for key in key_columns(each)}:
             if column.lower() in (part.lower() for part in key):
-                yield Dependency.unknown_rows(scope, name, key)
-                yield Dependency.unknown_rows(scope, name, key).of_membership()
+                yield from facets(Dependency.unknown_rows(scope, name, key), (), moves=True)
     for each in same_rows or ():
         if each.kind == "rows" and each.name in names and not each.facet:
             yield each.of_column(column)

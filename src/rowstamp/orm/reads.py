@@ -242,7 +242,7 @@ def count_miss(attachment: Attachment, prepared: Prepared) -> None:
 
 
 def _look(attachment: Attachment, prepared: Prepared, view: SnapshotView) -> ReplayCursor | Prepared:
-    core, stamps, guard = attachment.core, prepared.found.stamps, prepared.found.guard
+    core, stamps, guard = attachment.core, prepared.found.stamps, prepared.found.unless_shown
     serve = view.may_serve and not prepared.renew
     outcome = core.lookup(prepared.entry, stamps, serve=serve, freshness=prepared.freshness, guard=guard)
     if isinstance(outcome, Hit):
@@ -374,8 +374,14 @@ def _execute_and_fill(attachment: Attachment, context: Any, prepared: Prepared, 
     except UncacheableValue as exc:
         core.counters.bypass(exc.reason)
         return
-    found = prepared.found.rows(rows)
-    core.fill(prepared.ticket, body, ttl=prepared.ttl, load_time=load_time, linger=prepared.stale.longest, rows=found)
+    core.fill(
+        prepared.ticket,
+        body,
+        ttl=prepared.ttl,
+        load_time=load_time,
+        linger=prepared.stale.longest,
+        instead=prepared.found.instead(rows),
+    )
 
 
 def _swap_cursor(context: Any, replay: ReplayCursor) -> None:

@@ -101,7 +101,7 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
         refuse(reason)
         return
     _check_loaded(attachment, context, execution)
-    _depend(attachment, [*found.stamps, *found.guard])
+    _depend(attachment, [*found.stamps, *found.unless_shown])
     if may_be_behind(attachment, connection, view):
         refuse(BEHIND)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -12,13 +13,14 @@ from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.collations import collations_known
 from rowstamp.analysis.collect import table_key
-from rowstamp.analysis.dependencies import Ignored, Needs, needs, rows_seen
+from rowstamp.analysis.dependencies import Ignored, Needs, needs, new_rows_matter, rows_seen
 from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.analysis.schema import fingerprint
 from rowstamp.core import Policy
 from rowstamp.keys import stamp_names
 from rowstamp.model import DIGEST_SIZE, Dependency
 from rowstamp.orm.option import cached
+from rowstamp.protocol_seen import Instead
 
 __all__ = ["Shape", "Stamped"]
 
@@ -34,24 +36,37 @@ class Stamped:
         dependencies: what its result depends on, whatever it shows.
         stamps: their stamps.
         guard: the stamps on which it depends besides, unless rows that it shows take their place.
-        needs: how these are told.
+        new: the same, unless it shows all rows that it looks up; these stamps are of the rows that come.
+        needs: how that is told.
         owner: the shape that it is an execution of.
     """
 
     dependencies: tuple[Dependency, ...]
     stamps: list[bytes]
     guard: list[bytes]
+    new: list[bytes]
     needs: Needs
     owner: Shape
 
     @property
     def before_load(self) -> tuple[Dependency, ...]:
         """What the result depends on as long as it is not known."""
-        return (*self.dependencies, *self.needs.guard)
+        return (*self.dependencies, *self.needs.guard, *(stamp for stamp, _ in self.needs.new))
 
-    def rows(self, rows: Sequence[Sequence[Any]]) -> list[bytes] | None:
-        """Return the stamps that stand for the rows of a result in place of the guard, or ``None`` if it does not tell them."""
-        return self.owner.rows(self.needs, rows) if self.guard else None
+    @property
+    def unless_shown(self) -> list[bytes]:
+        """The stamps on which it depends unless it shows certain rows."""
+        return [*self.guard, *self.new]
+
+    def instead(self, rows: Sequence[Sequence[Any]]) -> Instead | None:
+        """Return what takes the place of :attr:`unless_shown` if these are the rows of its result; ``None``: nothing."""
+        if not (self.guard or self.new):
+            return None
+        stays = self.owner.new_rows_matter(self.needs, rows) if self.new else []
+        seen = self.owner.rows(self.needs, rows) if self.guard else None
+        if seen is not None:
+            return Instead(seen, self.guard, stays)
+        return Instead((), (), [*self.guard, *stays]) if len(stays) < len(self.new) else None
 
 
 class Shape:
@@ -156,11 +171,16 @@ class Shape:
             self.analysis, values, scope=self._scope, dialect=self._dialect, translate=translate, ignored=ignored
         )
         certain = (Dependency.everything(), *found.certain, *(Dependency.tag(tag) for tag in tags))
+        names = partial(stamp_names, self._namespace)
         return Stamped(
-            certain, stamp_names(self._namespace, certain), stamp_names(self._namespace, found.guard), found, self
+            certain, names(certain), names(found.guard), names([stamp for stamp, _ in found.new]), found, self
         )
 
     def rows(self, found: Needs, rows: Sequence[Sequence[Any]]) -> list[bytes] | None:
         """Return the stamps of the rows that a result shows, or ``None`` if it does not tell them."""
         seen = rows_seen(found, rows, scope=self._scope, dialect=self._dialect)
         return None if seen is None else stamp_names(self._namespace, seen)
+
+    def new_rows_matter(self, found: Needs, rows: Sequence[Sequence[Any]]) -> list[bytes]:
+        """Return the stamps of the rows that come on which a result depends."""
+        return stamp_names(self._namespace, new_rows_matter(found, rows, dialect=self._dialect))

@@ -15,6 +15,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClau
 from sqlalchemy.sql.visitors import iterate
 
 from rowstamp._sqlalchemy import is_table
+from rowstamp.analysis.effects import facets
 from rowstamp.analysis.equality import key_value
 from rowstamp.analysis.schema import iterate_keys, name_keys, write_names
 from rowstamp.config import check_names
@@ -238,4 +239,4 @@ def _table_effects(table: Table, known: Mapping[Column[Any], object], scope: str
                 Dependency.unknown_rows(scope, name, key) if value is None else Dependency.rows(scope, name, key, value)
             )
     # Which columns are meant nobody has said; every reader depends on the stamp itself or on its membership.
-    return found | {each.of_membership() for each in found}
+    return {facet for each in found for facet in facets(each, (), moves=True)}

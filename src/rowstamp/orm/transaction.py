@@ -11,7 +11,7 @@ session.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -77,7 +77,7 @@ class TransactionState:
         """Add effects to the open transaction."""
         self.effects |= effects
         if len(self.effects) > EFFECT_LIMIT:
-            self.effects = {_widened(effect) for effect in self.effects}
+            self.effects = {each for effect in self.effects for each in _widened(effect)}
 
     def meets(self, dependencies: Iterable[Dependency], attachment: Attachment) -> bool:
         """Whether a read would see what this transaction has written and not committed."""
@@ -129,8 +129,14 @@ class TransactionState:
         self.prepared_as = None
 
 
-def _widened(effect: Dependency) -> Dependency:
-    return effect._replace(value=Unknown.UNKNOWN) if effect.kind == "rows" else effect
+def _widened(effect: Dependency) -> Iterator[Dependency]:
+    if effect.kind != "rows" or effect.value is Unknown.UNKNOWN:
+        yield effect
+        return
+    widened = effect._replace(value=Unknown.UNKNOWN)
+    yield widened
+    if effect.facet in {"", "rows"}:
+        yield widened.of_old_rows()  # whether these came or were there before the stamp of a value does not say
 
 
 def state_of(dbapi_connection: Any) -> TransactionState:

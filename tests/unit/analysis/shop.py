@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from rowstamp.analysis.dependencies import needs
+from rowstamp.analysis.dependencies import Needs, needs
 from rowstamp.analysis.reads import ReadAnalysis, analyse
 from rowstamp.explain import describe
 from rowstamp.model import Dependency
@@ -70,12 +70,22 @@ def analysed(statement: Any, dialect: Dialect = SQLITE) -> ReadAnalysis:
 
 
 def stamps(statement: Any, dialect: Dialect = SQLITE, **translate: str) -> list[Dependency]:
-    """Return what one execution of a statement depends on."""
+    """Return what one execution of a statement depends on, if it finds nothing.
+
+    Left out: what is implied by the rest.
+    """
+    found = needed(statement, dialect, **translate)
+    new = [stamp for stamp, _ in found.new]
+    implied = [stamp.of_old_rows() for stamp in new]
+    return [*(each for each in found.certain if each not in implied), *new, *found.guard]
+
+
+def needed(statement: Any, dialect: Dialect = SQLITE, **translate: str) -> Needs:
+    """Return what one execution of a statement depends on, and on what of it that depends."""
     compiled = statement.compile(dialect=dialect)
     analysis = analyse(statement, dialect, sql=str(compiled))
     parameters = compiled.construct_params()
-    found = needs(analysis, parameters, scope="db", dialect=dialect, translate=dict(translate) or None)
-    return [*found.certain, *found.guard]
+    return needs(analysis, parameters, scope="db", dialect=dialect, translate=dict(translate) or None)
 
 
 def facets(statement: Any, dialect: Dialect = SQLITE) -> set[str]:
