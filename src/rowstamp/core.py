@@ -123,6 +123,8 @@ class Core:
         """Whether states may be known without asking the store."""
         self.form = EntryForm(signer, config.compress)
         self._disabled: ContextVar[bool] = ContextVar(f"rowstamp-disabled-{config.namespace}", default=False)
+        self.is_disabled: Callable[[], bool] = self._disabled.get
+        """Whether reads are not to be served and filled in this thread or task."""
         self._lock = threading.Lock()
 
     def _make_near(self) -> NearCache | None:
@@ -137,12 +139,7 @@ class Core:
     @property
     def enabled(self) -> bool:
         """Whether reads may be served and filled here and now."""
-        return not (self.closed or self._disabled.get())
-
-    @property
-    def undisturbed(self) -> bool:
-        """Whether a hit needs nothing but the store: the cache is on, and owes the store nothing."""
-        return not (self.closed or self._disabled.get()) and self.journal.empty
+        return not (self.closed or self.is_disabled())
 
     @contextmanager
     def disabled(self) -> Generator[None, None, None]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 __all__ = ["Counters", "Stats"]
 
@@ -61,6 +62,9 @@ class Stats:
         return self.hits / asked if asked else 0.0
 
 
+_MANY: Final = 256
+
+
 class Counters:
     """The live counters behind :class:`Stats`; every method may be called from any thread.
 
@@ -75,6 +79,7 @@ class Counters:
         self._lock = threading.Lock()
         self._numbers: Counter[str] = Counter()
         self._bypasses: Counter[str] = Counter()
+        self._hit_times: deque[float] = deque()
         self._hits = 0
         self._saved = 0.0
         self._members: list[Counters] = []
@@ -89,9 +94,12 @@ class Counters:
 
     def hit(self, load_time: float) -> None:
         """Count a hit and the time it saved, in seconds."""
-        with self._lock:
-            self._hits += 1
-            self._saved += load_time
+        # Appending is atomic: there are by far the most hits, and so they need no lock. They are summed up when there are many.
+        times = self._hit_times
+        times.append(load_time)
+        if len(times) >= _MANY:
+            with self._lock:
+                self._sum_up()
         for part in _parts.get():
             if part.whole is self._told:
                 part.hit(load_time)
@@ -133,8 +141,16 @@ class Counters:
             saved += time
         return Stats(**dict(numbers), bypasses=MappingProxyType(dict(bypasses)), load_time_saved=saved)
 
+    def _sum_up(self) -> None:
+        """Turn the times of hits into numbers; the caller has the lock, and whoever appends meanwhile is counted now or later."""
+        times = self._hit_times
+        for _ in range(len(times)):
+            self._saved += times.popleft()
+            self._hits += 1
+
     def _own(self) -> tuple[Counter[str], Counter[str], float]:
         with self._lock:
+            self._sum_up()
             numbers = self._numbers.copy()
             numbers["hits"] = self._hits
             return numbers, self._bypasses.copy(), self._saved

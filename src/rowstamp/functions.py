@@ -107,7 +107,8 @@ class _Cached(Generic[P]):
         self._attachments = attachments
         self._owner = owner
         self._counters = core.counters.member()
-        self._tagged_by_call = callable(options.tags)
+        self._is_plain = not callable(options.tags)
+        """Whether the arguments that it is called with are all that its key is made of: it is no method, nor has it tags by call."""
         self._signature = CallSignature(function, ignore=options.ignore, tags=options.tags)
         self._check_sessions()
         self._quick = QuickAnswers(core, calls.quick, attachments, self._unpack, self._counters)
@@ -141,7 +142,7 @@ class _Cached(Generic[P]):
 
     def _attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt | None:
         """Return how a call may be answered the short way."""
-        if not self._tagged_by_call:
+        if not callable(self._options.tags):
             return self._quick.attempt(args, kwargs, None, self._signature.instance)
         tags = self._signature.tags_of_call(args, kwargs)
         return None if tags is None else self._quick.attempt(args, kwargs, tuple(tags), self._signature.instance)
@@ -211,9 +212,10 @@ class CachedFunction(_Cached[P], Generic[P, R]):
         Raises:
             UnsupportedArgument: an argument cannot be part of a key.
         """
-        attempt, seen = self._attempt(args, kwargs), None
+        quick, seen = self._quick, None
+        attempt = quick.attempt(args, kwargs) if self._is_plain else self._attempt(args, kwargs)
         if attempt is not None:
-            value, seen = self._quick.ask(attempt)
+            value, seen = quick.ask(attempt)
             if value is not MISS:
                 return value  # type: ignore[no-any-return]
         return self._answer(args, kwargs, serve=True, attempt=attempt, seen=seen)
@@ -286,9 +288,9 @@ class AsyncCachedFunction(_Cached[P], Generic[P, R]):
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what the function returns, from the cache if it is there and valid."""
-        attempt, seen = self._attempt(args, kwargs), None
+        quick, seen = self._quick, None
+        attempt = quick.attempt(args, kwargs) if self._is_plain else self._attempt(args, kwargs)
         if attempt is not None:
-            quick = self._quick
             value, seen = await quick.ask_awaited(attempt) if quick.awaited else quick.ask(attempt)
             if value is not MISS:
                 return value  # type: ignore[no-any-return]
@@ -366,6 +368,7 @@ def _bound(function: Any, instance: Any) -> Any:
     bound: Any = object.__new__(cast("Any", type(function)))
     bound.__dict__ = {
         **function.__dict__,
+        "_is_plain": False,
         "_function": functools.partial(function._function, instance),  # noqa: SLF001
         "_signature": function._signature.bound_to(instance),  # noqa: SLF001
     }

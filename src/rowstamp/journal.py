@@ -24,16 +24,13 @@ class Journal:
     """
 
     def __init__(self, everything: bytes) -> None:
+        self.empty = True
+        """Whether nothing is left to be touched. An attribute, for every lookup asks, and an empty journal needs no lock to be seen empty."""
         self._everything = everything
         self._stamps: dict[bytes, int] = {}
         self._committing: list[tuple[bytes, ...]] = []
         self._added = 0
         self._lock = threading.Lock()
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left to be touched."""
-        return not (self._stamps or self._committing)
 
     @contextmanager
     def committing(self, stamps: Iterable[bytes]) -> Generator[None]:
@@ -45,12 +42,14 @@ class Journal:
         kept = tuple(stamps)
         with self._lock:
             self._committing.append(kept)
+            self._changed()
         try:
             yield
         finally:
             self.add(kept)
             with self._lock:
                 self._committing.remove(kept)
+                self._changed()
 
     def add(self, stamps: Iterable[bytes]) -> None:
         """Keep stamps that could not be touched."""
@@ -59,10 +58,10 @@ class Journal:
             self._stamps.update(dict.fromkeys(stamps, self._added))
             if len(self._stamps) > JOURNAL_LIMIT:
                 self._stamps = {self._everything: self._added}
+            self._changed()
 
     def pending(self) -> dict[bytes, int]:
         """Return the stamps still to be touched, each with the number of the call that added it last."""
-        # Read on every lookup: an empty dict needs no lock to be seen empty.
         if self.empty:
             return {}
         with self._lock:
@@ -75,3 +74,7 @@ class Journal:
             for stamp, added in touched.items():
                 if self._stamps.get(stamp) == added:
                     del self._stamps[stamp]
+            self._changed()
+
+    def _changed(self) -> None:
+        self.empty = not (self._stamps or self._committing)

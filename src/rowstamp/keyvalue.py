@@ -7,8 +7,7 @@ such a load stores afterwards carries the old token, and nobody is served it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from rowstamp.calls import Calls, Steps, drive, drive_async
 from rowstamp.config import check_tags
@@ -26,7 +25,8 @@ from rowstamp.keyed import (
     touch_value,
 )
 from rowstamp.keyed_many import ManyCall
-from rowstamp.quick import MISS, Attempt, QuickAnswers, QuickHits, Seen
+from rowstamp.quick import MISS, Attempt, QuickAnswers, Seen
+from rowstamp.remembered import QuickHits
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
@@ -38,14 +38,14 @@ D = TypeVar("D")
 K = TypeVar("K")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     """A value that is asked for, and how it is loaded."""
 
     key: object
     load: Callable[[], Any]
-    ttl: float | None
+    as_: Any
     tags: Collection[str]
+    ttl: float | None
     ttl_empty: float | None
     jitter: float
     stale_while_revalidate: float
@@ -53,23 +53,11 @@ class _Asked:
     early: float
     soft_timeout: float | None
     timeout: float | None
-    as_: Any
 
     def attempt(self, quick: QuickAnswers) -> Attempt | None:
         """Return how it may be answered the short way."""
-        tags = check_tags(self.tags) if self.tags else ()
-        options = (
-            self.ttl,
-            self.ttl_empty,
-            self.jitter,
-            self.stale_while_revalidate,
-            self.stale_if_error,
-            self.early,
-            self.soft_timeout,
-            self.timeout,
-            tags,
-        )
-        return attempt_of(quick, self.key, self.load, self.as_, options)
+        key, load, as_, tags, *numbers = self
+        return attempt_of(quick, key, load, as_, (check_tags(tags) if tags else (), *numbers))
 
 
 def value_answers(core: Core, hits: QuickHits) -> QuickAnswers:
@@ -158,8 +146,9 @@ class KeyValues(_Base):
         asked = _Asked(
             key,
             load,
-            ttl,
+            as_,
             tags,
+            ttl,
             ttl_empty,
             jitter,
             stale_while_revalidate,
@@ -167,7 +156,6 @@ class KeyValues(_Base):
             early,
             soft_timeout,
             timeout,
-            as_,
         )
         attempt, seen = asked.attempt(self._quick), None
         if attempt is not None:
@@ -294,8 +282,9 @@ class AsyncKeyValues(_Base):
         asked = _Asked(
             key,
             load,
-            ttl,
+            as_,
             tags,
+            ttl,
             ttl_empty,
             jitter,
             stale_while_revalidate,
@@ -303,7 +292,6 @@ class AsyncKeyValues(_Base):
             early,
             soft_timeout,
             timeout,
-            as_,
         )
         attempt, seen = asked.attempt(self._quick), None
         if attempt is not None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -33,81 +32,37 @@ from rowstamp.orm.rest import SESSIONS, all_at_rest, place_at_rest
 from rowstamp.orm.situation import HANDLES
 from rowstamp.protocol_calls import CallHit, still_holds
 from rowstamp.recording import active
+from rowstamp.remembered import Key, QuickHits, Remembered
 from rowstamp.stampede import earliest
 from rowstamp.store import Comparing, Store
 from rowstamp.values import sharer
 
-__all__ = ["MISS", "Asked", "Attempt", "QuickAnswers", "QuickHits", "Remembered", "Seen"]
+__all__ = ["MISS", "Asked", "Attempt", "QuickAnswers", "Seen"]
 
 MISS: Final = object()
-
-LIMIT_BYTES: Final = 32 * 1024 * 1024
-"""Most bytes of entries that are remembered beside the store."""
-
-LARGEST: Final = 256 * 1024
-_OVERHEAD: Final = 1024
 
 # Of these types, values that are equal are the same argument. Not so of float (0.0 and -0.0), Decimal (1.0 and 1.00), datetime (one
 # moment in two zones). The type is part of the key, for 1 == True.
 _EXACT: Final = frozenset({int, str, bytes, bool, type(None), uuid.UUID})
 
-Key: TypeAlias = tuple[Any, ...]
+_SHAPES: Final = 64
+"""Of so many combinations of types a function remembers what they mean; usually it meets one or two."""
+
+_NO_SESSION: Final = -1
+_UNUSUAL: Final = -2
 
 _numbers: Final = itertools.count()
-
-
-class Remembered(NamedTuple):
-    """A call that was a hit.
-
-    Attributes:
-        entry: the key of its entry; ``None`` if its stamps are read alone.
-        stamps: the stamps the entry stands on.
-        tokens: their tokens, in that order.
-        blob: the bytes of the entry, if it is read.
-        until: when the long way is to be taken again, by the monotonic clock; ``None`` for never.
-        body: the encoded result.
-        load_time: how long its load took, in seconds.
-        share: gives the result to one more caller; ``None`` if it is decoded for each.
-    """
-
-    entry: bytes | None
-    stamps: Sequence[bytes]
-    tokens: list[bytes]
-    blob: bytes | None
-    until: float | None
-    body: bytes
-    load_time: float
-    share: Callable[[], Any] | None
-
-
-class QuickHits:
-    """What a cache remembers of calls that were hits, up to :data:`LIMIT_BYTES`. Every method may be called from any thread."""
-
-    def __init__(self) -> None:
-        self._calls: dict[Key, Remembered] = {}
-        self._bytes = 0
-        self._lock = threading.Lock()
-        self.get: Final = self._calls.get
-
-    def remember(self, key: Key, call: Remembered) -> None:
-        """Remember a hit."""
-        if len(call.body) > LARGEST:
-            return
-        with self._lock:
-            self._forget(key)
-            self._calls[key] = call
-            self._bytes += len(call.body) + _OVERHEAD
-            while self._bytes > LIMIT_BYTES:
-                self._forget(next(iter(self._calls)))
-
-    def _forget(self, key: Key) -> None:
-        call = self._calls.pop(key, None)
-        if call is not None:
-            self._bytes -= len(call.body) + _OVERHEAD
+"""Of functions and of the types of their arguments: no two of them have the same."""
 
 
 Attempt: TypeAlias = tuple[Key, "Remembered | None", "tuple[Session, ...]"]
 """A call that may be answered the short way: what it is remembered under, what is remembered of it, and its session."""
+
+
+_Keyed: TypeAlias = "tuple[Key | None, tuple[Any, ...]]"
+"""What a call is remembered under, ``None`` if it is not to be; and its session."""
+
+_NOT_KEYED: Final[_Keyed] = (None, ())
 
 
 class Seen(NamedTuple):
@@ -155,11 +110,12 @@ class QuickAnswers:
         self._attachments = attachments
         self._unpack = unpack
         self._counters = counters
-        self._unchanged = core.store.unchanged if isinstance(core.store, Comparing) else None
+        self._shapes: dict[tuple[type, ...], tuple[int, int]] = {}
+        self._comparing = core.store if isinstance(core.store, Comparing) else None
         self.awaited = not isinstance(core.store, Store)
 
     def attempt(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], more: Any = None, owner: Any = None
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], more: Any = None, owner: Any = None
     ) -> Attempt | None:
         """Return how a call may be answered the short way; ``None`` if it has to go the long one.
 
@@ -170,14 +126,54 @@ class QuickAnswers:
             owner: the object or class whose method it is.
         """
         core = self._core
-        if not core.undisturbed or active() is not None:
+        # A hit needs nothing but the store: the cache is on, owes the store nothing, and nobody records what is used.
+        if core.closed or core.is_disabled() or active() is not None or not core.journal.empty:
             return None
+        number = at = _UNUSUAL
+        if not kwargs and owner is None and not core.config.functions:
+            # Usually the types of all arguments were met before, and say which of them is the session and that the others are exact.
+            kinds = tuple(map(type, args))
+            number, at = self._shapes.get(kinds) or self._shape(kinds)
+        key: Key | None
+        sessions: tuple[Any, ...] = ()
+        if at >= 0:
+            place = place_at_rest(core, args[at])
+            if place is None:
+                return None
+            key = (number, more, place, args[at + 1 :] if at == 0 else args[:at] + args[at + 1 :])
+            sessions = (args[at],)
+        elif at == _NO_SESSION and all_at_rest(self._attachments):
+            key = (number, more, args)
+        else:
+            key, sessions = self._gathered(args, kwargs, more, owner)
+        if key is None:
+            return None
+        known = self._hits.get(key)
+        if known is not None and known.until is not None and known.until <= self._clock():
+            known = None
+        return key, known, sessions
+
+    def _shape(self, kinds: tuple[type, ...]) -> tuple[int, int]:
+        """Return a number for arguments of these types, and where the session is among them.
+
+        The others must be equal only where they are the same.
+        """
+        sessions = [at for at, kind in enumerate(kinds) if issubclass(kind, SESSIONS)]
+        exact = sum(kind in _EXACT for kind in kinds)
+        if len(sessions) > 1 or exact + len(sessions) < len(kinds) or len(self._shapes) >= _SHAPES:
+            return _UNUSUAL, _UNUSUAL
+        shape = next(_numbers), sessions[0] if sessions else _NO_SESSION
+        return self._shapes.setdefault(kinds, shape)
+
+    def _gathered(self, args: Sequence[Any], kwargs: Mapping[str, Any], more: Any, owner: Any) -> _Keyed:
+        """Return the key of any call, argument by argument, and its session."""
+        core = self._core
         parts: list[Any] = [self._number, more]
         given: Sequence[Any] = (*args, *kwargs, *kwargs.values()) if kwargs else args
         if owner is not None:
             handles = _handles_of(owner)
             if handles is None:
-                return None
+                return _NOT_KEYED
             parts.append(owner if isinstance(owner, type) else type(owner))
             given = (*handles, *given)
         if core.config.functions:
@@ -191,19 +187,15 @@ class QuickAnswers:
                 session = value
                 place = place_at_rest(core, value)
                 if place is None:
-                    return None
+                    return _NOT_KEYED
                 parts.append(place)
             elif kind is tuple and all(type(each) in _EXACT for each in value):
                 parts += (*map(type, value), kind, value)
             else:
-                return None
+                return _NOT_KEYED
         if session is None and not all_at_rest(self._attachments):
-            return None
-        key = tuple(parts)
-        known = self._hits.get(key)
-        if known is not None and known.until is not None and known.until <= self._clock():
-            known = None
-        return key, known, () if session is None else (session,)
+            return _NOT_KEYED
+        return tuple(parts), () if session is None else (session,)
 
     # ----------------------------------------------------------------------------------------------- answering
 
@@ -212,9 +204,12 @@ class QuickAnswers:
         call = attempt[1]
         if call is None:
             return MISS, None
-        if call.entry is not None and self._unchanged is not None:
-            same = self._unchanged(call.entry, call.blob or b"", call.stamps, call.tokens)
-            return (self._value(call, attempt[2]) if same else MISS), None
+        store = self._comparing
+        if store is not None and call.entry is not None:
+            moment = call.moment
+            if moment is None or not store.quiet_since(moment):
+                moment = call.moment = store.unchanged(call.entry, call.blob or b"", call.stamps, call.tokens)
+            return (MISS if moment is None else self._value(call, attempt[2])), None
         value = self._mirrored(call, attempt[2])
         if value is not MISS:
             return value, None

@@ -7,9 +7,10 @@ of its context, report to it too, and calls that merely run at the same time do 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Final
 from weakref import WeakKeyDictionary
 
 __all__ = ["Recorder", "active", "note", "recorders", "recording", "refuse", "used_under"]
@@ -86,9 +87,8 @@ class Recorder:
 _active: ContextVar[Recorder | None] = ContextVar("rowstamp-recorder", default=None)
 
 
-def active() -> Recorder | None:
-    """Return the recorder of the innermost call under way here, or ``None`` outside of any."""
-    return _active.get()
+active: Final[Callable[[], Recorder | None]] = _active.get
+"""Return the recorder of the innermost call under way here, or ``None`` outside of any. No function of ours around it: each hit asks."""
 
 
 def recorders() -> Iterator[Recorder]:

@@ -24,7 +24,18 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rowstamp.model import StampState, StoreSnapshot
 
-__all__ = ["AsyncStore", "Batching", "Comparing", "Guarded", "Leasing", "Outages", "Store", "Waking", "is_remote"]
+__all__ = [
+    "AsyncStore",
+    "Batching",
+    "Comparing",
+    "Guarded",
+    "Leasing",
+    "Moment",
+    "Outages",
+    "Store",
+    "Waking",
+    "is_remote",
+]
 
 
 def is_remote(store: object) -> bool:
@@ -140,12 +151,33 @@ class Guarded(Protocol):
         ...
 
 
+class Moment(NamedTuple):
+    """A moment at which a store was read, and how long what it gave then lasts if nobody writes.
+
+    Attributes:
+        where: what was open, or which of the states of the store it was; compared by identity.
+        number: the number of the store's last write, if it counts them.
+        until: when the first of what was read ends by itself, by the store's clock.
+    """
+
+    where: object
+    number: int
+    until: float
+
+
 @runtime_checkable
 class Comparing(Protocol):
-    """What a store in this process may offer besides: to compare what it has with what it had, without handing it out."""
+    """What a store on this machine may offer besides: to say that nothing has changed, without handing out what it has.
 
-    def unchanged(self, entry: bytes, blob: bytes, stamps: Sequence[bytes], tokens: Sequence[bytes]) -> bool:
-        """Return whether ``read`` would give just this blob, and these tokens to the stamps. ``False`` may be a doubt."""
+    Neither method raises: where there is an error, the answer is a doubt, and ``read`` will say more.
+    """
+
+    def unchanged(self, entry: bytes, blob: bytes, stamps: Sequence[bytes], tokens: Sequence[bytes]) -> Moment | None:
+        """Return a moment at which ``read`` gives just this blob, and these tokens to the stamps; ``None`` if not, or in doubt."""
+        ...
+
+    def quiet_since(self, moment: Moment) -> bool:
+        """Return whether ``read`` would still give what it gave then, whatever that was. ``False`` may be a doubt."""
         ...
 
 

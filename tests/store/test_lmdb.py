@@ -28,6 +28,7 @@ pytestmark = pytest.mark.once
 class TestLmdbStore(StoreSuite):
     evicts = True
     leases = True
+    compares = True
     batches = True
 
     @pytest.fixture(autouse=True)
@@ -224,6 +225,37 @@ def test_a_folder_that_was_removed_is_left_for_the_one_that_others_make(
     assert states(store, A) == (token("a2"),)
     store.hold([A], ANN, 100)
     assert peer.do("read", E, [A]).stamps == (HELD,)
+
+
+def test_another_process_s_writes_are_no_quiet(folder: Path, store: LmdbStore, peer: Peer) -> None:
+    store.mint({A: digest("a1")})
+    store.put(E, b"blob", 100)
+    moment = store.unchanged(E, b"blob", [A], [digest("a1")])
+    assert moment is not None
+    peer.do("read", E, [A])
+    assert store.quiet_since(moment)
+    peer.do("hold", [A], ANN, 100)
+    assert not store.quiet_since(moment)
+    peer.do("release", {A: digest("a2")}, ANN)
+    moment = store.unchanged(E, b"blob", [A], [digest("a2")])
+    assert moment is not None
+    shutil.rmtree(folder)
+    assert not store.quiet_since(moment)
+    assert store.unchanged(E, b"blob", [A], [digest("a2")]) is None
+    peer.do("mint", {A: digest("a3")})
+    assert states(store, A) == (token("a3"),)
+    assert not store.quiet_since(moment)
+
+
+def test_a_store_that_was_opened_again_is_not_quiet(folder: Path, store: LmdbStore) -> None:
+    """Another file may have the same number of writes."""
+    store.put(E, b"blob", 100)
+    moment = store.unchanged(E, b"blob", [], [])
+    assert moment is not None
+    store._home.close()
+    assert not store.quiet_since(moment)
+    assert store.read(E, []).entry == b"blob"
+    assert not store.quiet_since(moment)
 
 
 # ------------------------------------------------------------------------------------------------------- damage

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.once
 class TestMemoryStore(StoreSuite):
     evicts = True
     leases = True
+    compares = True
     wakes = True
 
     def make_store(self, clock: FakeClock) -> MemoryStore:
@@ -271,31 +272,11 @@ def test_check_notices_a_library_that_weighs_wrongly(monkeypatch: pytest.MonkeyP
         store.check()
 
 
-def held_for_a_while(store: MemoryStore, clock: FakeClock) -> None:
-    store.hold([KEYS[2]], WRITER, 5)
-    clock.advance(6)
-
-
-CHANGES: dict[str, Callable[[MemoryStore, FakeClock], object]] = {
-    "nothing": lambda store, clock: clock.advance(1),
-    "the entry is another": lambda store, clock: store.put(KEYS[0], b"other", 100),
-    "the entry is gone": lambda store, clock: store.delete(KEYS[0]),
-    "the entry has ended": lambda store, clock: clock.advance(11),
-    "a stamp is touched": lambda store, clock: store.touch({KEYS[2]: digest("new")}),
-    "a stamp is held": lambda store, clock: store.hold([KEYS[2]], WRITER, 5),
-    "a hold has ended": held_for_a_while,
-    "all is lost": lambda store, clock: store.clear(),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_what_is_unchanged_is_what_a_read_would_return(change: str, clock: FakeClock) -> None:
+def test_an_item_in_use_is_told_to_the_order_of_replacement_now_and_then(clock: FakeClock) -> None:
+    """Else what is hit all the time would be the first to go."""
     store = MemoryStore(clock=clock)
-    stamps, tokens = [KEYS[1], KEYS[2]], [digest("a"), digest("b")]
-    store.mint(dict(zip(stamps, tokens, strict=True)))
-    store.put(KEYS[0], b"blob", 10)
-    before = store.read(KEYS[0], stamps)
-    assert store.unchanged(KEYS[0], b"blob", stamps, tokens)
-    CHANGES[change](store, clock)
-    assert store.unchanged(KEYS[0], b"blob", stamps, tokens) is (store.read(KEYS[0], stamps) == before)
-    assert store.unchanged(KEYS[0], b"blob", stamps, tokens) is (change == "nothing")
+    store.put(KEYS[0], b"blob", 100)
+    moment = store.unchanged(KEYS[0], b"blob", [], [])
+    assert moment is not None
+    clock.advance(memory._UNTOLD_SECONDS)
+    assert not store.quiet_since(moment)

@@ -40,7 +40,7 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from rowstamp import _sqlalchemy as internals
 from rowstamp._sqlalchemy import selects, types
-from rowstamp._sqlalchemy.rest import resting_bind, unwatched
+from rowstamp._sqlalchemy.rest import resting_bind
 from rowstamp._sqlalchemy.upserts import conflict_columns, set_on_conflict
 from rowstamp.orm.deferred import after_begin, listen_to_commits
 from rowstamp.orm.option import cached
@@ -302,20 +302,31 @@ def test_load_options_tell_a_refresh(engine: Engine) -> None:
 
 def test_a_session_at_rest_has_its_engine_or_its_one_connection(engine: Engine) -> None:
     """Anything pending, a savepoint, or another bind is no rest."""
+    listen_to_commits()
     with Session(engine) as session:
-        assert resting_bind(session) is engine
+        assert resting_bind(session, after_begin) is engine
         connection = session.connection()
-        assert resting_bind(session) is connection
+        assert resting_bind(session, after_begin) is connection
         with session.begin_nested():
-            assert resting_bind(session) is None
+            assert resting_bind(session, after_begin) is None
         session.add(Thing(id=1, name="a"))
-        assert resting_bind(session) is None
+        assert resting_bind(session, after_begin) is None
         session.rollback()
-        assert resting_bind(session) is engine
+        session.add(Thing(id=1, name="a"))
+        session.flush()
+        connection = session.connection()
+        assert resting_bind(session, after_begin) is connection
+        session.get_one(Thing, 1).name = "b"
+        assert resting_bind(session, after_begin) is None
+        session.flush()
+        session.delete(session.get_one(Thing, 1))
+        assert resting_bind(session, after_begin) is None
+        session.rollback()
+        assert resting_bind(session, after_begin) is engine
     with Session(binds={Thing: engine}) as session:
-        assert resting_bind(session) is None
+        assert resting_bind(session, after_begin) is None
     with engine.connect() as connection, Session(connection) as session:
-        assert resting_bind(session) is None
+        assert resting_bind(session, after_begin) is None
 
 
 def test_a_session_whose_flush_has_failed_is_not_at_rest(engine: Engine) -> None:
@@ -327,12 +338,12 @@ def test_a_session_whose_flush_has_failed_is_not_at_rest(engine: Engine) -> None
         session.add(Thing(id=3, name="c"))
         with pytest.raises(IntegrityError):
             session.flush()
-        assert resting_bind(session) is None
+        assert resting_bind(session, after_begin) is None
 
 
 @pytest.mark.parametrize("where", ["session", "class", "begin", "engine_connect", "set_connection_execution_options"])
 def test_who_listens_to_beginnings_is_seen_without_asking_each(engine: Engine, where: str) -> None:
-    """Whatever :func:`unwatched` calls unwatched, :func:`watches_beginnings` does too."""
+    """Where :func:`resting_bind` returns an engine, :func:`watches_beginnings` is false."""
 
     def other(*_: Any) -> None: ...
 
@@ -341,11 +352,11 @@ def test_who_listens_to_beginnings_is_seen_without_asking_each(engine: Engine, w
     listen_to_commits()
     own = after_begin
     with Own(engine) as session:
-        assert unwatched(session, engine, own)
+        assert resting_bind(session, own) is engine
         assert not internals.watches_beginnings(session, engine, own)
         targets: dict[str, Any] = {"session": session, "class": Own}
         event.listen(targets.get(where, engine), "after_begin" if where in targets else where, other)
-        assert not unwatched(session, engine, own)
+        assert resting_bind(session, own) is None
         assert internals.watches_beginnings(session, engine, own)
 
 

@@ -16,8 +16,8 @@ from rowstamp.calls.turns import Turns, patience_of
 from rowstamp.core import Core
 from rowstamp.errors import LoadTimeout
 from rowstamp.protocol_calls import CallHit, CallMiss
-from rowstamp.quick import QuickHits
 from rowstamp.recording import active
+from rowstamp.remembered import QuickHits
 from rowstamp.stampede import Flight, Flights, is_early
 
 __all__ = ["Calls"]

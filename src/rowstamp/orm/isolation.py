@@ -32,7 +32,11 @@ def _level_by_option(target: Connection | Engine) -> str | None:
 
 
 def snapshot_view(
-    attachment: Attachment, connection: Connection | None, engine: Engine | None = None
+    attachment: Attachment,
+    connection: Connection | None,
+    engine: Engine | None = None,
+    *,
+    state: TransactionState | None = None,
 ) -> SnapshotView | None:
     """Return how a statement's snapshot relates to stamps captured now, as far as is known without asking anybody.
 
@@ -42,13 +46,15 @@ def snapshot_view(
         attachment: the engine's attachment.
         connection: the connection the statement will run on, if there is one already.
         engine: the engine that will give it one: that attached, or a copy with options of its own.
+        state: what is known of the driver connection behind the connection, if it is at hand.
     """
     target = engine or attachment.engine if connection is None else connection
     level = _level_by_option(target)
-    if attachment.dialect.name == "sqlite":
-        return _sqlite_view(attachment, connection, level)
-    if connection is not None:
+    if connection is not None and state is None:
         state = state_of(connection.connection)
+    if attachment.dialect.name == "sqlite":
+        return _sqlite_view(attachment, connection, state, level)
+    if state is not None:
         return _view(attachment, level or state.level, ahead=not state.spoken)
     if level is not None:
         return _view(attachment, level, ahead=True) if is_initialized(attachment.dialect) else None
@@ -149,13 +155,15 @@ _HAS_BEGUN: Final[Mapping[str, Callable[[Connection], bool]]] = {
 # ---------------------------------------------------------------------------------------------------- SQLite
 
 
-def _sqlite_view(attachment: Attachment, connection: Connection | None, level: str | None) -> SnapshotView | None:
+def _sqlite_view(
+    attachment: Attachment, connection: Connection | None, state: TransactionState | None, level: str | None
+) -> SnapshotView | None:
     """SQLite's snapshot belongs to the driver's transaction, which by default only DML begins, or to a result that is half read."""
     configured = level or (attachment.configured_level or "").upper()
     if configured == "READ UNCOMMITTED":
         return SnapshotView.TAKEN
-    if connection is not None:
-        taken = in_driver_transaction(connection) or is_half_read(connection, state_of(connection.connection))
+    if connection is not None and state is not None:
+        taken = in_driver_transaction(connection) or is_half_read(connection, state)
         return SnapshotView.TAKEN if taken else SnapshotView.PER_STATEMENT
     if attachment.begins is None:
         return None

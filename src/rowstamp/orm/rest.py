@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from rowstamp._sqlalchemy import is_initialized
-from rowstamp._sqlalchemy.rest import resting_bind, unwatched
+from rowstamp._sqlalchemy.rest import resting_bind
 from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.deferred import after_begin
 from rowstamp.orm.isolation import snapshot_view
@@ -42,7 +42,8 @@ def place_at_rest(core: Core, given: Any) -> Attachment | None:
     info = session.__dict__.get("info")
     if info and info.get(OPTION) is False:
         return None
-    bind = resting_bind(session)
+    # A connection that begins may be given a tenant or a role, under which the key stands for something else.
+    bind = resting_bind(session, after_begin)
     if bind is None:
         return None
     attachment = attachment_of(bind.dialect)
@@ -50,10 +51,7 @@ def place_at_rest(core: Core, given: Any) -> Attachment | None:
         return None
     if type(bind) is not Engine:
         return attachment if _nothing_on(attachment, bind) else None
-    # A connection that begins may be given a tenant or a role, under which the key stands for something else.
-    if attachment.alters or not unwatched(session, bind, after_begin):
-        return None
-    return attachment if _nothing_about(attachment, bind) else None
+    return attachment if not attachment.alters and _nothing_about(attachment, bind) else None
 
 
 def all_at_rest(attachments: Sequence[Attachment]) -> bool:
@@ -70,7 +68,7 @@ def _nothing_on(attachment: Attachment, connection: Any) -> bool:
         return False
     if state.settings != NO_SETTINGS:
         return False
-    return snapshot_view(attachment, connection) is SnapshotView.PER_STATEMENT
+    return snapshot_view(attachment, connection, state=state) is SnapshotView.PER_STATEMENT
 
 
 def _nothing_about(attachment: Attachment, engine: Engine) -> bool:

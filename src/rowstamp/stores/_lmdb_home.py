@@ -90,6 +90,7 @@ class Home:
     def __init__(self, folder: Path, map_size: int, timeout: float) -> None:
         self.lock = threading.RLock()
         self.path = folder / _FILE
+        self._name = str(self.path)  # what would be made of a Path again on each hit
         self.timeout = timeout
         self.breaker = Breaker()
         self._folder = folder
@@ -133,7 +134,7 @@ class Home:
         if self._pid != os.getpid():
             raise StoreError(f"{self.path} was opened before a fork made behind Python's back: open the store after it")
         try:
-            return found if os.stat(self.path).st_ino == found.file else None  # noqa: PTH116 - on the way of every hit
+            return found if os.stat(self._name).st_ino == found.file else None  # noqa: PTH116 - on the way of every hit
         except OSError:
             return None
 

@@ -19,6 +19,7 @@ never read would push out the entries. When a token ends, what stands on it is a
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from struct import Struct, error
 from typing import Final, NamedTuple
@@ -32,6 +33,7 @@ __all__ = [
     "End",
     "Group",
     "Stamp",
+    "end_of",
     "pack_entry",
     "pack_holds",
     "pack_token",
@@ -159,6 +161,14 @@ def state_of(record: bytes, now: float) -> StampState:
     if record[0] in {_WANTED, _UNREAD}:
         return StampState(record[9:], held=False) if _END.unpack_from(record, 1)[0] > now else MISSING
     return parse_stamp(record).live(now).state
+
+
+def end_of(record: bytes | None, token: bytes) -> float:
+    """Return when a stamp's token ends if it is just this one and nobody holds the stamp, else a time that is over."""
+    if record and record[0] in {_WANTED, _UNREAD} and record[9:] == token:
+        end: float = _END.unpack_from(record, 1)[0]
+        return end
+    return -math.inf
 
 
 def parse_entry(record: bytes) -> tuple[float, bytes]:

@@ -26,6 +26,7 @@ import lmdb
 
 from rowstamp.errors import ConfigurationError, StoreError
 from rowstamp.model import ManySnapshot, StampState, StoreSnapshot
+from rowstamp.store import Moment
 from rowstamp.stores import _lmdb_records as records
 from rowstamp.stores._lmdb_home import Home, Opened, home_at
 from rowstamp.stores._lmdb_records import MISSING, Damaged, End, Group, Stamp, parse_end, parse_stamp, state_of
@@ -131,6 +132,44 @@ class LmdbStore:
             return StoreSnapshot(None, states)
         end, blob = records.parse_entry(found)
         return StoreSnapshot(blob if now < end else None, states)
+
+    def unchanged(self, entry: bytes, blob: bytes, stamps: Sequence[bytes], tokens: Sequence[bytes]) -> Moment | None:
+        """See :meth:`rowstamp.store.Comparing.unchanged`. All of it is compared at one moment."""
+        now = self._clock()
+        try:
+            with self._home.lock:
+                opened = self._home.current()
+                if opened is None:
+                    return None
+                with opened.env.begin() as txn:
+                    number, found = txn.id(), txn.get(entry, db=opened.entries)
+                    kept = [txn.get(stamp, db=opened.stamps) for stamp in stamps]
+            if found is None:
+                return None
+            end, there = records.parse_entry(found)
+        except (lmdb.Error, StoreError, Damaged):
+            return None
+        until = min([end, *(records.end_of(record, token) for record, token in zip(kept, tokens, strict=True))])
+        return Moment(opened, number, until) if there == blob and now < until else None
+
+    def quiet_since(self, moment: Moment) -> bool:
+        """See :meth:`rowstamp.store.Comparing.quiet_since`.
+
+        Whatever any process does to the file is a transaction, and LMDB numbers them: under the same number all is there that was,
+        but for what has ended since. The number is asked of a transaction of our own, which begins after each commit that has returned.
+        """
+        where, number, until = moment
+        try:
+            with self._home.lock:
+                opened = self._home.current()
+                if opened is None or opened is not where:
+                    return False
+                txn = opened.env.begin()
+                is_last = txn.id() == number
+                txn.abort()
+        except (lmdb.Error, StoreError):
+            return False
+        return is_last and self._clock() < until
 
     def _damaged(self, exc: Damaged) -> StoreError:
         return self._home.failed(lmdb.CorruptedError(str(exc), 0))

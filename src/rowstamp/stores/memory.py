@@ -32,6 +32,7 @@ from cachebox import LRUCache
 
 from rowstamp.errors import ConfigurationError
 from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.store import Moment
 
 __all__ = ["DEFAULT_MAX_BYTES", "MemoryCounts", "MemoryStore"]
 
@@ -48,6 +49,9 @@ _HOLD_BYTES: Final = 384
 _ENTRY_MARK: Final = b"e"
 
 _SWEEP_AT_LEAST: Final = 64
+_UNTOLD_SECONDS: Final = 1.0
+"""How long an item may be in use without the order of replacement being told, which :meth:`MemoryStore.quiet_since` does not do."""
+
 _MOST_LEASES: Final = 1024
 """When there are so many, those that have ended are forgotten."""
 
@@ -111,6 +115,7 @@ class MemoryStore:
         "_kept",
         "_leases",
         "_lock",
+        "_losses",
         "_max_bytes",
         "_sweep_at",
         "_waiters",
@@ -131,6 +136,9 @@ class MemoryStore:
         self._held: dict[bytes, dict[bytes, float]] = {}
         self._leases: dict[bytes, tuple[bytes, float]] = {}
         self._waiters: dict[bytes, list[threading.Event]] = {}
+        # Another object after each loss of something that was kept. No number: of two losses, one inside the other (see `_lock`), the
+        # outer would write what the inner has written before.
+        self._losses = object()
         self._entries = 0
         self._holds = 0
         self._sweep_at = _SWEEP_AT_LEAST
@@ -158,19 +166,28 @@ class MemoryStore:
                     self._forget(_ENTRY_MARK + (entry or b""))
         return StoreSnapshot(blob, tuple(states))
 
-    def unchanged(self, entry: bytes, blob: bytes, stamps: Sequence[bytes], tokens: Sequence[bytes]) -> bool:
+    def unchanged(self, entry: bytes, blob: bytes, stamps: Sequence[bytes], tokens: Sequence[bytes]) -> Moment | None:
         """See :meth:`rowstamp.store.Comparing.unchanged`. All of it is compared at one moment."""
         now = self._clock()
         with self._lock:
+            losses = self._losses  # before the rest: what is lost meanwhile is then lost after it
             get, held = self._kept.get, self._held
             found = get(_ENTRY_MARK + entry, None)
             if not isinstance(found, _Entry) or found.expires_at <= now or found.blob != blob:
-                return False
+                return None
             for stamp, token in zip(stamps, tokens, strict=True):
                 state = get(stamp, None)
                 if not isinstance(state, StampState) or state.token != token or stamp in held:
-                    return False
-        return True
+                    return None
+        return Moment(losses, 0, min(found.expires_at, now + _UNTOLD_SECONDS))
+
+    def quiet_since(self, moment: Moment) -> bool:
+        """See :meth:`rowstamp.store.Comparing.quiet_since`. It takes no lock.
+
+        What was there then is there still if nothing at all was lost, for a token or an entry is changed by losing the old one,
+        and a hold begins with the loss of the token. Whoever has lost something says so before the operation returns.
+        """
+        return moment[0] is self._losses and self._clock() < moment[2]
 
     def _state(self, stamp: bytes, now: float) -> StampState:
         """The state of a stamp; a hold is asked for first, so that it counts whatever else is known."""
@@ -348,6 +365,9 @@ class MemoryStore:
         self._gone(self._kept.pop(key, None))
 
     def _gone(self, value: _Value | None) -> None:
+        """Take note of what has been taken out."""
+        if value is not None:
+            self._losses = object()
         if isinstance(value, _Entry):
             self._entries -= 1
 
@@ -355,6 +375,7 @@ class MemoryStore:
         """See :meth:`rowstamp.store.Store.clear`. Unheld stamps go too, and with them every load in flight."""
         with self._lock:
             self._kept.clear()
+            self._losses = object()
             self._entries = 0
 
     def close(self) -> None:

@@ -194,6 +194,7 @@ class StoreHarness:
         wakes: whether the store says when a lease is over (:class:`rowstamp.store.Waking`).
         waiters: how many wait for one lease in a test; one for a store that is called from one thread at a time.
         batches: whether the store reads and puts several entries at once (:class:`rowstamp.store.Batching`).
+        compares: whether the store says that nothing has changed (:class:`rowstamp.store.Comparing`).
         bounded_bytes: the bound given to :meth:`make_bounded_store`.
         sequences: how many random sequences of operations are compared with the model.
         too_large: a number of bytes that no blob of a bounded store can have.
@@ -204,6 +205,7 @@ class StoreHarness:
     evicts: ClassVar[bool] = False
     leases: ClassVar[bool] = False
     batches: ClassVar[bool] = False
+    compares: ClassVar[bool] = False
     wakes: ClassVar[bool] = False
     waiters: ClassVar[int] = 3
     bounded_bytes: ClassVar[int] = 64 * 1024

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from rowstamp.model import StampState
-from rowstamp.store import AsyncStore, Store
+from rowstamp.model import StampState, StoreSnapshot
+from rowstamp.store import AsyncStore, Comparing, Moment, Store
 from rowstamp.testing.store_harness import HELD, MISSING, FakeClock, digest, drive
 
 __all__ = ["StoreModel", "run_state_machine", "store_state_machine"]
@@ -101,11 +101,30 @@ def store_state_machine(
             self.clock = FakeClock()
             self.model = StoreModel()
             self.minted = 0
+            self.moments: list[tuple[Moment, bytes, list[bytes], StoreSnapshot]] = []
             self.resources = contextlib.ExitStack()
             self.store = self.resources.enter_context(drive(make_store(self.clock)))
 
         def teardown(self) -> None:
             self.resources.close()
+
+        def look(self) -> None:
+            """Note moments at which entries were seen, and compare earlier ones that the store calls quiet with what it reads now."""
+            if not isinstance(self.store, Comparing):
+                return
+            for moment, entry, stamps, seen in self.moments:
+                if self.store.quiet_since(moment):
+                    assert self.store.read(entry, stamps) == seen
+            self.moments = self.moments[-6:]
+            for entry in _ENTRIES:
+                states = zip(_STAMPS, self.store.read(entry, _STAMPS).stamps, strict=True)
+                tokens = {stamp: state.token for stamp, state in states if state.token is not None}
+                stamps = list(tokens)
+                seen = self.store.read(entry, stamps)
+                if seen.entry is not None:
+                    now = self.store.unchanged(entry, seen.entry, stamps, list(tokens.values()))
+                    assert now is not None
+                    self.moments.append((now, entry, stamps, seen))
 
         def fresh(self, stamps: Sequence[bytes]) -> dict[bytes, bytes]:
             """A token that was never used for each stamp."""
@@ -204,6 +223,7 @@ def store_state_machine(
 
         @invariant()
         def agrees(self) -> None:
+            self.look()
             self.store.check()
             for entry in _ENTRIES:
                 self.read(entry, _STAMPS)

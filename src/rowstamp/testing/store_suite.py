@@ -22,6 +22,7 @@ import pytest
 from rowstamp.model import StampState
 from rowstamp.store import Store
 from rowstamp.testing.store_batches import BatchContract
+from rowstamp.testing.store_comparing import ComparingContract
 from rowstamp.testing.store_flows import FlowContract, PressureContract
 from rowstamp.testing.store_harness import HELD, MISSING, FakeClock, StoreHarness, digest, drive, token
 from rowstamp.testing.store_leases import LeaseContract
@@ -401,6 +402,13 @@ class HoldContract(StoreHarness):
 
 
 class StoreSuite(
-    EntryContract, StampContract, HoldContract, FlowContract, PressureContract, LeaseContract, BatchContract
+    EntryContract,
+    StampContract,
+    HoldContract,
+    FlowContract,
+    PressureContract,
+    LeaseContract,
+    BatchContract,
+    ComparingContract,
 ):
     """The whole contract: subclass it for each store, under a name that pytest collects."""

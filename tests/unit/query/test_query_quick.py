@@ -10,7 +10,7 @@ import enum
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +24,8 @@ from rowstamp import Cache
 from rowstamp.errors import StoreError
 from rowstamp.model import StoreSnapshot
 from rowstamp.protocol_calls import still_holds
-from rowstamp.quick import LARGEST, LIMIT_BYTES, QuickHits, Remembered
+from rowstamp.remembered import LARGEST, LIMIT_BYTES, QuickHits, Remembered
+from rowstamp.store import Moment
 from rowstamp.stores.memory import MemoryStore
 from rowstamp.values import sharer
 from tests.unit.query_models import Category, Product, Runs
@@ -38,6 +39,7 @@ class Counted(MemoryStore):
     compares = 0
     """How many reads it spares nobody: it only hands out what it has."""
     unchanged: Any = None
+    quiet_since: Any = None
 
     def read(self, entry: bytes | None, stamps: Any) -> StoreSnapshot:
         self.reads += 1
@@ -47,13 +49,25 @@ class Counted(MemoryStore):
 
 
 class Compared(Counted):
-    """One that says whether anything has changed, which counts as a read."""
+    """One that says whether anything has changed, which counts as a read; but not that nothing was written at all."""
 
     compares = 1
 
-    def unchanged(self, *args: Any) -> bool:
+    def unchanged(self, *args: Any) -> Moment | None:
         self.reads += 1
-        return MemoryStore.unchanged(self, *args) and not self.down
+        return None if self.down else MemoryStore.unchanged(self, *args)
+
+    def quiet_since(self, moment: Moment) -> bool:
+        return False
+
+
+class Quiet(Compared):
+    """One that says both. While nothing was written that is one look, and after that two."""
+
+    def quiet_since(self, moment: Moment) -> bool:
+        quiet = not self.down and MemoryStore.quiet_since(self, moment)
+        self.reads += quiet
+        return quiet
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class Shell:
         return [self.name]
 
 
-@pytest.fixture(params=[Counted, Compared])
+@pytest.fixture(params=[Counted, Compared, Quiet])
 def store(request: pytest.FixtureRequest) -> Counted:
     made: Counted = request.param()
     return made
@@ -380,7 +394,7 @@ def test_with_copies_near_the_stamps_are_read_alone_until_the_entry_ends(engine:
             for key, call in list(cache._calls.quick._calls.items()):
                 assert call.until is not None
                 assert call.until <= time.monotonic() + 50
-                cache._calls.quick.remember(key, call._replace(until=0.0))
+                cache._calls.quick.remember(key, replace(call, until=0.0))
             count(session)
         with Session(engine) as session:
             session.add(Product(id=99, name="new", category_id=7))

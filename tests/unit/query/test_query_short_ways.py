@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from rowstamp import Cache, ConfigurationError
+from rowstamp.store import Moment
 from rowstamp.stores.memory import MemoryStore
 from tests.unit.query_models import Category, Runs
 
@@ -20,9 +21,9 @@ class Counted(MemoryStore):
 
     reads = 0
 
-    def unchanged(self, entry: bytes, blob: bytes, stamps: Sequence[bytes], tokens: Sequence[bytes]) -> bool:
+    def quiet_since(self, moment: Moment) -> bool:
         self.reads += 1
-        return super().unchanged(entry, blob, stamps, tokens)
+        return super().quiet_since(moment)
 
 
 @pytest.fixture
