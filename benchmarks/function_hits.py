@@ -39,7 +39,7 @@ def sync_cases(store: str, folder: Path) -> dict[str, Callable[[], Any]]:
         connection.execute(text("CREATE TABLE IF NOT EXISTS things (id INTEGER PRIMARY KEY)"))
     cache = Cache(store, namespace="sync", ttl=3600)
     cache.attach(engine)
-    session = Session(engine)
+    session, busy = Session(engine), Session(engine)
 
     def bare(_session: Session, number: int) -> Summary:
         return Summary("thing", number)
@@ -58,11 +58,14 @@ def sync_cases(store: str, folder: Path) -> dict[str, Callable[[], Any]]:
         return 7
 
     plain(session, 7)
+    listing(session, 7)
     session.close()
+    busy.execute(text("SELECT 1")).all()
     return {
         "bare call": lambda: bare(session, 7),
         "query": lambda: plain(session, 7),
         "query, list": lambda: listing(session, 7),
+        "query, in a transaction": lambda: plain(busy, 7),
         "get_or_load": lambda: cache.get_or_load("number", load),
     }
 

@@ -11,7 +11,17 @@ from typing import Any, Final, Literal, TypeAlias
 from rowstamp.errors import ConfigurationError
 from rowstamp.freshness import Freshness, check_freshness, strict
 
-__all__ = ["Config", "Vary", "check_names", "check_near", "check_secrets", "check_size", "check_tags", "check_ttl"]
+__all__ = [
+    "Config",
+    "Vary",
+    "check_errors",
+    "check_names",
+    "check_near",
+    "check_secrets",
+    "check_size",
+    "check_tags",
+    "check_ttl",
+]
 
 _SIZE: Final = re.compile(r"(\d+) ?(?:([kmgt]?)(i?)b)?", re.ASCII | re.IGNORECASE)
 SHORTEST_SECRET: Final = 16
@@ -75,6 +85,18 @@ def check_names(option: str, given: object) -> tuple[str, ...]:
             raise ConfigurationError(msg)
         names.append(name)
     return tuple(dict.fromkeys(names))
+
+
+def check_errors(option: str, given: object) -> None:
+    """Refuse what is no collection of classes of exceptions.
+
+    Raises:
+        ConfigurationError: it is one class by itself, or something else.
+    """
+    classes: Collection[Any] = given if isinstance(given, Collection) else ()  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(given, Collection) or not all(isinstance(e, type) and issubclass(e, Exception) for e in classes):
+        msg = f"{option}={given!r} is not a collection of exceptions: write {option}=[ConnectionError]"
+        raise ConfigurationError(msg)
 
 
 def check_near(near: object) -> int | None:

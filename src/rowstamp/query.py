@@ -103,6 +103,7 @@ class Queries(_Queries):
         jitter: float = 0.0,
         stale_while_revalidate: float = 0,
         stale_if_error: float = 0,
+        outages: Collection[type[Exception]] = (),
         early: float = 0,
         soft_timeout: float | None = None,
         timeout: float | None = None,
@@ -123,7 +124,9 @@ class Queries(_Queries):
             jitter: up to which share of it a time to live is shortened at random.
             stale_while_revalidate: an old result is served, and a new one loaded in the background, for so many seconds after its
                 time to live, and if a write has ended it, for so many seconds after it was loaded.
-            stale_if_error: the same if the load fails because the database is not there.
+            stale_if_error: the same if the load fails because the database is not there: its connection is lost, refused, or not to
+                be had in time. Any other error is raised.
+            outages: classes of exceptions that count as that besides, such as those of a service that the function asks.
             early: loads a result anew before its time to live is over, the likelier the nearer that is and the longer it took to load;
                 with 1 about its load time before the end. Of many callers one loads, the others are hits.
             soft_timeout: after so many seconds of loading an old result is served as if the load had failed (see
@@ -140,7 +143,7 @@ class Queries(_Queries):
                 generator, annotated with a type whose values cannot be kept, or given a session where ``refresh_with`` is lacking.
         """
         self._core.require_open()
-        stale = Staleness(while_revalidate=stale_while_revalidate, if_error=stale_if_error)
+        stale = Staleness(while_revalidate=stale_while_revalidate, if_error=stale_if_error, errors=outages)
         options = QueryOptions(
             ttl=ttl,
             tags=tags,
@@ -170,6 +173,7 @@ class AsyncQueries(_Queries):
         jitter: float = 0.0,
         stale_while_revalidate: float = 0,
         stale_if_error: float = 0,
+        outages: Collection[type[Exception]] = (),
         early: float = 0,
         soft_timeout: float | None = None,
         timeout: float | None = None,
@@ -177,7 +181,7 @@ class AsyncQueries(_Queries):
     ) -> AsyncQueryDecorator:
         """Return a decorator that caches the results of a coroutine function. See :meth:`Cache.query`."""
         self._core.require_open()
-        stale = Staleness(while_revalidate=stale_while_revalidate, if_error=stale_if_error)
+        stale = Staleness(while_revalidate=stale_while_revalidate, if_error=stale_if_error, errors=outages)
         options = QueryOptions(
             ttl=ttl,
             tags=tags,

@@ -15,20 +15,17 @@ import asyncio
 import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-from rowstamp.config import check_ttl
+from rowstamp.config import check_errors, check_ttl
 from rowstamp.entry import StoredEntry
 from rowstamp.errors import ConfigurationError
+from rowstamp.outage import is_outage
 
 __all__ = [
     "NO_TIMEOUTS",
-    "OUTAGES",
     "PATIENCE",
     "PATIENCE_WITH_CONNECTION",
     "Flight",
@@ -108,10 +105,6 @@ class Flights:
             flight.land()
 
 
-OUTAGES: Final[tuple[type[Exception], ...]] = (OperationalError, InterfaceError, PoolTimeout, OSError)
-"""Errors of a database that is not there, rather than answers of the function, such as that something was not found."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staleness:
     """What of an old result may be served, because its user has said so.
@@ -123,17 +116,22 @@ class Staleness:
     Attributes:
         while_revalidate: for how long while a new one is loaded in the background, in seconds.
         if_error: for how long when its load fails, in seconds.
-        errors: the errors that count as a failure.
+        errors: errors that count as a failure besides those of a database that is not there (see :mod:`rowstamp.outage`).
     """
 
     while_revalidate: float = 0.0
     if_error: float = 0.0
-    errors: tuple[type[Exception], ...] = OUTAGES
+    errors: Collection[type[Exception]] = ()
 
     def __post_init__(self) -> None:
+        check_errors("outages", self.errors)
         for name, value in (("stale_while_revalidate", self.while_revalidate), ("stale_if_error", self.if_error)):
             if value != 0 or isinstance(value, bool):
                 check_ttl(value, name)
+
+    def counts(self, exc: BaseException) -> bool:
+        """Whether an exception of a load is a failure."""
+        return isinstance(exc, tuple(self.errors)) or is_outage(exc)
 
     @property
     def longest(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -190,7 +191,7 @@ def test_an_answer_of_the_function_is_no_outage(cache: Cache, engine: Engine) ->
     cache.attach(engine)
     error: list[Exception] = []
 
-    @cache.query(stale_if_error=30)
+    @cache.query(stale_if_error=30, outages=[KeyError])
     def count(session: Session) -> int:
         if error:
             raise error[0]
@@ -200,12 +201,25 @@ def test_an_answer_of_the_function_is_no_outage(cache: Cache, engine: Engine) ->
         session.scalar(text("SELECT name FROM sqlite_master"), execution_options={"rowstamp": True})
         count(session)
         count.invalidate()
-        error.append(LookupError("not found"))
-        with pytest.raises(LookupError):
-            count(session)
+        for answer in (
+            LookupError("not found"),
+            OperationalError("SELECT", {}, sqlite3.OperationalError("no such table")),
+        ):
+            error[:] = [answer]
+            with pytest.raises(type(answer)):
+                count(session)
+        assert cache.stats().stale_hits == 0
+        error[0] = KeyError("an error that counts as one")
+        assert count(session) == 7
         error[0] = OperationalError("SELECT", {}, Exception("server closed the connection"))
         assert count(session) == 7
-    assert cache.stats().stale_hits == 1
+    assert cache.stats().stale_hits == 2
+
+
+@pytest.mark.parametrize("wrong", [KeyError, "KeyError", [KeyError("x")], [BaseException], 5])
+def test_outages_are_classes_of_exceptions(cache: Cache, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is not a collection of exceptions"):
+        cache.query(stale_if_error=30, outages=wrong)
 
 
 def test_a_result_that_was_written_here_is_never_served_old(cache: Cache, engine: Engine) -> None:

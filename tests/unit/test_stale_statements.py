@@ -31,7 +31,7 @@ class Outage:
 
     def _connect(self, *_: Any) -> None:
         if self.on:
-            raise sqlite3.OperationalError("the database is not there")
+            sqlite3.connect("/nowhere/shop.db")
 
 
 @pytest.fixture
@@ -165,7 +165,9 @@ def test_a_transaction_that_has_written_is_told_that_it_is_lost(
     @event.listens_for(engine, "do_execute", retval=True)
     def fail(*_: Any) -> bool:
         if failing:
-            raise sqlite3.OperationalError("the connection is gone")
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
         return False
 
     with make() as session:
@@ -175,6 +177,17 @@ def test_a_transaction_that_has_written_is_told_that_it_is_lost(
         with pytest.raises(OperationalError):
             session.scalars(statement).all()
     event.remove(engine, "do_execute", fail)
+
+
+def test_a_table_that_is_gone_is_no_outage(make: sessionmaker[Session], engine: Engine) -> None:
+    """SQLite's "no such table" has the class of a database that is not there."""
+    names(make, stale_if_error=1000)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE query_products"))
+        connection.execute(text("DROP TABLE query_categories"))
+    with pytest.raises(OperationalError, match="no such table"):
+        names(make, stale_if_error=1000)
+    assert stats(make).stale_hits == 0
 
 
 def test_while_a_new_result_is_loaded_the_old_one_is_served(

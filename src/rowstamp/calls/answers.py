@@ -226,7 +226,7 @@ class Calls:
         if value is not NOTHING:
             return value
         if isinstance(outcome.error, Exception):
-            if isinstance(outcome.error, call.stale.errors):
+            if call.stale.counts(outcome.error):
                 value = self.lookups.old_value(call, missed, call.stale.if_error)
             if value is NOTHING:
                 raise outcome.error

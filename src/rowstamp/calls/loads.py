@@ -36,8 +36,8 @@ class Loads:
         started = self._core.clock()
         try:
             value = yield Load(recorder)
-        except call.stale.errors:
-            old = self._lookups.old_value(call, missed, call.stale.if_error)
+        except Exception as exc:
+            old = self._lookups.old_value(call, missed, call.stale.if_error) if call.stale.counts(exc) else NOTHING
             if old is NOTHING:
                 raise
             return old

@@ -28,6 +28,7 @@ from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
 from rowstamp.codec import canonical
 from rowstamp.model import DIGEST_SIZE
 from rowstamp.orm.shape import Shape
+from rowstamp.outage import MARIADB_ENDS
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
@@ -189,9 +190,6 @@ class Attachment:
 _DATABASE_ENDS: Final = ("08", "57")
 """Classes of SQLSTATE by which PostgreSQL, or a driver in its name, ends a connection or a statement: COMMIT may have taken place."""
 
-_MARIADB_ENDS: Final = frozenset({1053, 1077, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927})
-"""Errors by which MariaDB or MySQL says so: shutdown, aborted connection, broken packets, an interrupted statement."""
-
 
 def _is_answer(dialect_name: str, exc: Any) -> bool:
     """Return whether an error came from the database as its answer to the statement, and not in the place of one."""
@@ -200,7 +198,7 @@ def _is_answer(dialect_name: str, exc: Any) -> bool:
         return isinstance(state, str) and not state.startswith(_DATABASE_ENDS)
     if dialect_name in {"mysql", "mariadb"}:
         number = exc.args[0] if exc.args else None
-        return isinstance(number, int) and not 2000 <= number < 3000 and number not in _MARIADB_ENDS
+        return isinstance(number, int) and not 2000 <= number < 3000 and number not in MARIADB_ENDS
     return True
 
 

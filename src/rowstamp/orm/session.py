@@ -46,8 +46,8 @@ from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
 from rowstamp.orm.sharing import take_turn
 from rowstamp.orm.stale import SESSION_CACHE, Asked, asked_of, old_rows, renew_behind
 from rowstamp.orm.transaction import TransactionState, state_of
+from rowstamp.outage import is_outage
 from rowstamp.recording import active
-from rowstamp.stampede import OUTAGES
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
@@ -112,8 +112,8 @@ class _ReadConnection(StandInConnection):
                 if isinstance(marker, Prepared):
                     count_miss(self._attachment, marker)
                 return self._real().execute(statement, parameters, execution_options={**options, PREPARED: marker})
-        except OUTAGES:
-            if not isinstance(marker, Prepared) or marker.old is None:
+        except Exception as exc:
+            if not isinstance(marker, Prepared) or marker.old is None or not is_outage(exc):
                 raise
             old = self._old(statement, parameters, options, existing, marker)
             if old is None:
