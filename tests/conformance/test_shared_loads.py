@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event, insert, select, update
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from rowstamp import AsyncCache, Cache, cached
@@ -252,3 +252,20 @@ def test_a_load_that_fails_is_no_reason_to_wait_longer(sessions: Sessions) -> No
         assert second.result(10) == "old"
     assert sessions.read() == "old"
     assert sessions.queries == 1 + 1
+
+
+@pytest.mark.parametrize("of", [AsyncSession, AsyncEngine.connect], ids=["sessions", "connections"])
+async def test_readers_that_come_before_anything_is_known_of_the_engine(url: str, of: Callable[..., Any]) -> None:
+    """Each takes a connection then, and waits for another's load with it."""
+    engine, cache = create_async_engine(f"sqlite+aiosqlite:///{url}"), AsyncCache()
+    cache.attach(engine)
+
+    async def read_name() -> str:
+        async with of(engine) as reader:
+            return str((await reader.execute(NAME, execution_options={"rowstamp": cached()})).scalar_one())
+
+    assert set(await asyncio.gather(*[read_name() for _ in range(20)])) == {"old"}
+    counted = cache.stats()
+    assert (counted.misses, counted.fills, counted.hits) == (1, 1, 19)
+    await cache.aclose()
+    await engine.dispose()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -23,6 +24,7 @@ from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
 from rowstamp.orm.replica import BEHIND, may_be_behind
 from rowstamp.orm.settings import UNKNOWN_STATE, settings_of
 from rowstamp.orm.shape import Shape, Stamped
+from rowstamp.orm.sharing import take_turn
 from rowstamp.orm.transaction import NO_SETTINGS, TransactionState, state_of
 from rowstamp.protocol import Hit, SnapshotView, Ticket
 from rowstamp.stampede import Staleness
@@ -35,10 +37,13 @@ __all__ = [
     "Marker",
     "Prepared",
     "count_miss",
+    "in_turn",
     "lookup",
     "prepare",
     "serve_or_fill",
 ]
+
+T = TypeVar("T")
 
 PREPARED: Final = "_rowstamp"
 """The execution option by which a decision made before a connection was there travels to where the statement is sent."""
@@ -235,6 +240,23 @@ def lookup(
     return _look(attachment, prepared, view)
 
 
+def in_turn(
+    attachment: Attachment, state: TransactionState | None, look: Callable[[], T]
+) -> tuple[T, AbstractContextManager[None]]:
+    """Look a read up, once more if another session was just loading it; return what was found, and the context in which to load.
+
+    Args:
+        attachment: the engine's attachment.
+        state: what its transaction has written, if it has a connection.
+        look: looks it up.
+    """
+    found = look()
+    if not isinstance(found, Prepared) or not found.missed or found.ticket is None:
+        return found, nullcontext()
+    turn = take_turn(attachment, found.entry, state)
+    return (look(), nullcontext()) if turn is None else (found, turn)
+
+
 def count_miss(attachment: Attachment, prepared: Prepared) -> None:
     """Count a read that was looked up in vain and is going to the database."""
     if prepared.missed:
@@ -300,32 +322,37 @@ def serve_or_fill(
         return False
     state = state_of(connection.connection)
     view = observe(attachment, connection, state)
+    turn: AbstractContextManager[None] = nullcontext()
     found: ReplayCursor | Prepared | Bypass
     if isinstance(marker, Prepared):
         found = _confirm(marker, decision, state, view, attachment)
-    elif isinstance(decision, Bypass):
-        found = decision
-    elif is_server_side(context):
-        found = Bypass("streaming")
+    elif isinstance(decision, Bypass) or is_server_side(context):
+        found = decision if isinstance(decision, Bypass) else Bypass("streaming")
     else:
-        found = lookup(attachment, decision, state, view)
-        if isinstance(found, Prepared):
-            count_miss(attachment, found)
+        found, turn = in_turn(attachment, state, lambda: lookup(attachment, decision, state, view))
     if isinstance(found, Bypass):
         attachment.core.counters.bypass(found.reason)
         return False
     if isinstance(found, ReplayCursor):
-        context.execution_options = context.execution_options.union({HIT_OPTION: True})
-        if attachment.dialect.is_async:
-            # An AsyncConnection takes an execution that waits for nothing for a sign of a synchronous driver.
-            await_in_greenlet(_no_wait())
-        _swap_cursor(context, found)
+        _serve(attachment, context, found)
         return True
-    if found.ticket is not None and may_be_behind(attachment, connection, view):
-        attachment.core.counters.bypass(BEHIND)
-        found = replace(found, ticket=None)
-    _execute_and_fill(attachment, context, found, execute)
+    with turn:
+        if not isinstance(marker, Prepared):  # that one was counted where it was looked up
+            count_miss(attachment, found)
+        if found.ticket is not None and may_be_behind(attachment, connection, view):
+            attachment.core.counters.bypass(BEHIND)
+            found = replace(found, ticket=None)
+        _execute_and_fill(attachment, context, found, execute)
     return True
+
+
+def _serve(attachment: Attachment, context: Any, found: ReplayCursor) -> None:
+    """Let an execution on a Connection go on with cached rows."""
+    context.execution_options = context.execution_options.union({HIT_OPTION: True})
+    if attachment.dialect.is_async:
+        # An AsyncConnection takes an execution that waits for nothing for a sign of a synchronous driver.
+        await_in_greenlet(_no_wait())
+    _swap_cursor(context, found)
 
 
 async def _no_wait() -> None:

@@ -40,10 +40,9 @@ from rowstamp.orm.attachment import Attachment, attachment_of
 from rowstamp.orm.deferred import after_begin
 from rowstamp.orm.isolation import snapshot_view
 from rowstamp.orm.option import OPTION, cached
-from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, Prepared, count_miss, lookup, prepare
+from rowstamp.orm.reads import PREPARED, Bypass, Execution, Marker, Prepared, count_miss, in_turn, lookup, prepare
 from rowstamp.orm.record import found_in_identity_map, meet_session, record_hit, record_unattached
 from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
-from rowstamp.orm.sharing import take_turn
 from rowstamp.orm.stale import SESSION_CACHE, Asked, asked_of, old_rows, renew_behind
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.outage import is_outage
@@ -161,13 +160,11 @@ class _ReadConnection(StandInConnection):
         """Return a result, or what to tell the real connection, and the context in which to ask it."""
         if not self._may_decide(existing):
             return Marker.ASK, nullcontext()
-        found = self._attempt(statement, parameters, given, existing)
-        if not isinstance(found, Prepared):
-            return found, nullcontext()
-        turn = take_turn(self._attachment, found, _state(existing))
-        if turn is not None:
-            return found, turn
-        return self._attempt(statement, parameters, given, existing), nullcontext()
+        return in_turn(
+            self._attachment,
+            _state(existing),
+            lambda: self._attempt(statement, parameters, given, existing),
+        )
 
     def _attempt(
         self, statement: Any, parameters: Any, given: Any, existing: Connection | None

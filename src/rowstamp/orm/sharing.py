@@ -19,7 +19,6 @@ from typing import Final
 from rowstamp._sqlalchemy import await_in_greenlet
 from rowstamp.core import Core
 from rowstamp.orm.attachment import Attachment
-from rowstamp.orm.reads import Prepared
 from rowstamp.orm.transaction import TransactionState
 from rowstamp.recording import active
 from rowstamp.stampede import PATIENCE, PATIENCE_WITH_CONNECTION
@@ -31,22 +30,22 @@ _loading: Final[ContextVar[bool]] = ContextVar("rowstamp-loading", default=False
 
 
 def take_turn(
-    attachment: Attachment, prepared: Prepared, state: TransactionState | None
+    attachment: Attachment, entry: bytes, state: TransactionState | None
 ) -> AbstractContextManager[None] | None:
     """Return a context in which to load a statement that was missed; ``None`` after another session has loaded it.
 
     Args:
         attachment: the engine's attachment.
-        prepared: the read, with its ticket.
-        state: what the session's transaction has written, if it has a connection.
+        entry: the key of its entry.
+        state: what its transaction has written, if it has a connection.
     """
-    if not _may_share(attachment, prepared, state):
+    if not _may_share(attachment, state):
         return nullcontext()
     core = attachment.core
     loop = asyncio.get_running_loop() if attachment.dialect.is_async else None
-    flight, mine = core.statements.join(prepared.entry, loop)
+    flight, mine = core.statements.join(entry, loop)
     if mine:
-        return _leading(core, prepared.entry, loop)
+        return _leading(core, entry, loop)
     patience = PATIENCE if state is None else PATIENCE_WITH_CONNECTION
     if loop is None:
         flight.wait(patience)
@@ -55,9 +54,9 @@ def take_turn(
     return None
 
 
-def _may_share(attachment: Attachment, prepared: Prepared, state: TransactionState | None) -> bool:
-    if not prepared.missed or prepared.ticket is None or attachment.replica:
-        return False  # nothing would be stored, or nothing be served
+def _may_share(attachment: Attachment, state: TransactionState | None) -> bool:
+    if attachment.replica:
+        return False  # perhaps nothing will be stored
     if active() is not None or _loading.get():
         return False
     return state is None or not (state.effects or state.inserts)
