@@ -56,6 +56,9 @@ class EntryForm:
     compress: int | None = None
 
 
+_PROOF: Final = blake2b(digest_size=DIGEST_SIZE, person=b"rowstamp proof")
+"""Where every proof begins: a copy of it is made in half the time of a new one."""
+
 PLAIN: Final = EntryForm()
 """Neither signed nor compressed."""
 
@@ -84,8 +87,9 @@ class StoredEntry(NamedTuple):
 
 def prove(tokens: Mapping[bytes, bytes]) -> bytes:
     """Return the digest of stamps with their tokens, in whatever order they come: 16 bytes."""
-    pairs = b"".join([stamp + token for stamp, token in sorted(tokens.items())])
-    return blake2b(pairs, digest_size=DIGEST_SIZE, person=b"rowstamp proof").digest()
+    digest = _PROOF.copy()
+    digest.update(b"".join([stamp + token for stamp, token in sorted(tokens.items())]))
+    return digest.digest()
 
 
 def pack_entry(
@@ -131,11 +135,10 @@ def unpack_entry(key: bytes, blob: bytes, form: EntryForm = PLAIN) -> StoredEntr
         load_time, ends_at, proof, count = _HEAD.unpack_from(data)
     except struct.error as exc:
         raise CorruptEntry("entry header is truncated") from exc
-    start = _HEAD.size
-    end = start + (count & MOST_NAMED) * DIGEST_SIZE
+    end = _HEAD.size + (count & MOST_NAMED) * DIGEST_SIZE
     if end > len(data):
         raise CorruptEntry("entry stamps are truncated")
-    named = tuple([data[at : at + DIGEST_SIZE] for at in range(start, end, DIGEST_SIZE)])
+    named = tuple([data[at : at + DIGEST_SIZE] for at in range(_HEAD.size, end, DIGEST_SIZE)])
     body = _decompressed(data[end:]) if count & _COMPRESSED else data[end:]
     return StoredEntry(proof, named, body, load_time, ends_at, bool(count & _LINGERS))
 

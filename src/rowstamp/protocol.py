@@ -18,7 +18,7 @@ first to finish would clear the mark of the other, whose crash then leaves old e
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -319,7 +319,7 @@ def found_entry(key: bytes, found: bytes | StoredEntry, form: EntryForm) -> Stor
 
 
 def standing(
-    stored: StoredEntry, stamps: Iterable[bytes], states: Mapping[bytes, StampState]
+    stored: StoredEntry, stamps: Collection[bytes], states: Mapping[bytes, StampState]
 ) -> Flow[dict[bytes, bytes] | None]:
     """Return the tokens that an entry stands on if all of them are still what they were, else ``None``.
 
@@ -329,25 +329,23 @@ def standing(
         states: the states of stamps, read no earlier than the entry. There may be others among them, and some that count may be
             lacking.
     """
-    names = dict.fromkeys((*stamps, *stored.named))
-    more = [stamp for stamp in names if stamp not in states]
-    if more:
-        # The entry was read before these stamps, as the store's own order would have it.
-        second: StoreSnapshot = yield Read(None, more)
-        states = {**states, **dict(zip(more, second.stamps, strict=True))}
-    tokens = tokens_of({stamp: states[stamp] for stamp in names})
+    if stored.named or (*states,) != (*stamps,):  # else, and nearly always, these are just the stamps that count
+        names = dict.fromkeys((*stamps, *stored.named))
+        more = [stamp for stamp in names if stamp not in states]
+        if more:
+            # The entry was read before these stamps, as the store's own order would have it.
+            second: StoreSnapshot = yield Read(None, more)
+            states = {**states, **dict(zip(more, second.stamps, strict=True))}
+        states = {stamp: states[stamp] for stamp in names}
+    tokens = tokens_of(states)
     # An entry that lacks a stamp of the reader's has another proof, as one with a changed token has.
     return tokens if tokens is not None and prove(tokens) == stored.proof else None
 
 
 def tokens_of(states: Mapping[bytes, StampState]) -> dict[bytes, bytes] | None:
     """Return the tokens of these stamps, or ``None`` if one is missing or held."""
-    tokens: dict[bytes, bytes] = {}
-    for stamp, state in states.items():
-        if state.token is None:
-            return None
-        tokens[stamp] = state.token
-    return tokens
+    tokens = {stamp: state.token for stamp, state in states.items() if state.token is not None}
+    return tokens if len(tokens) == len(states) else None
 
 
 def mint_missing(states: Mapping[bytes, StampState], mint: Callable[[], bytes]) -> Flow[dict[bytes, bytes] | None]:

@@ -22,7 +22,7 @@ from rowstamp.protocol import commit, fill, lookup
 from rowstamp.store import AsyncStore, Store
 from rowstamp.stores import open_store
 from rowstamp.stores.breaker import FAILURES
-from rowstamp.stores.redis import AsyncRedisStore, RedisStore, trip
+from rowstamp.stores.redis import AsyncRedisStore, RedisStore
 from rowstamp.stores.redis import commands as ops
 from rowstamp.testing.servers import ValkeyServer, free_port
 from rowstamp.testing.store_harness import HELD, MISSING, digest, run_flow, token
@@ -128,7 +128,7 @@ def test_every_operation_is_one_round_trip(proxy: Proxy) -> None:
 def test_the_identity_is_checked_again_within_the_same_round_trip(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trip, "RECHECK_SECONDS", -1)
+    monkeypatch.setattr("rowstamp.stores.redis.server.RECHECK_SECONDS", -1)
     store = RedisStore(address_of(proxy.url()), hold_ttl=0)
     filled(store)
     assert trips_of(proxy, lambda: hits(store)) == 1
@@ -223,7 +223,7 @@ def test_after_a_demotion_and_promotion_nothing_is_valid(
     private: ValkeyServer, client: redis.Redis, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection outlives both, the data too; the replication id does not."""
-    monkeypatch.setattr(trip, "RECHECK_SECONDS", -1)
+    monkeypatch.setattr("rowstamp.stores.redis.server.RECHECK_SECONDS", -1)
     store = RedisStore(address_of(private.url()), hold_ttl=0)
     filled(store)
     with redis.Redis.from_url(private.url()) as other:

@@ -20,8 +20,9 @@ from rowstamp.stores.redis.deadline import Deadline, left
 from rowstamp.stores.redis.errors import FOREIGN
 from rowstamp.stores.redis.feed import Feeds
 from rowstamp.stores.redis.plan import Plan
+from rowstamp.stores.redis.reading import Reading
 from rowstamp.stores.redis.sentinel import SentinelAddress, afind
-from rowstamp.stores.redis.talk import OUTDATED, Complaints, Health, Line, alead, packed
+from rowstamp.stores.redis.talk import OUTDATED, Complaints, Health, Line, aask, alead, packed
 from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["AsyncRedisStore"]
@@ -270,6 +271,32 @@ class AsyncRedisStore:
             future.set_result(outcome)
 
     async def _converse(self, lane: _Lane, calls: Sequence[ops.Call], deadline: Deadline) -> list[Any]:
+        reading = self._plan.reading(calls) if self._feeds.mirror is None else None
+        outcomes = None if reading is None else await self._read(lane, reading, deadline)
+        return await self._converse_at_length(lane, calls, deadline) if outcomes is None else outcomes
+
+    async def _read(self, lane: _Lane, reading: Reading, deadline: Deadline) -> list[Any] | None:
+        """Make reads on an idle line; ``None``, and nothing has come of it, if there is none or more than that has to be said."""
+        idle, health = lane.lines(reading.node), self._health_of(reading.node)
+        if not idle or health.breaker.is_open or not self._plan.is_settled(reading.node, idle[-1].server):
+            return None
+        line = idle.pop()
+        try:
+            async with asyncio.timeout(left(deadline, self._plan.timeout)):
+                reply = await aask(line.connection, reading.words)
+        except BaseException as exc:
+            await line.connection.disconnect(nowait=True)
+            if isinstance(exc, OUTDATED):
+                await lane.drop(reading.node)
+                return None
+            if isinstance(exc, FOREIGN):
+                health.failed(exc)
+            raise
+        idle.append(line)
+        health.answered()
+        return reading.outcomes(line.server, reply)
+
+    async def _converse_at_length(self, lane: _Lane, calls: Sequence[ops.Call], deadline: Deadline) -> list[Any]:
         steps = self._plan.trip(calls, self._feeds.mirror)
         try:
             errands = next(steps)

@@ -305,9 +305,8 @@ def state_of(value: bytes | None, tag: bytes, now: float | None) -> StampState:
     """
     if value is None:
         return _MISSING
-    kind = value[:1]
-    if kind in {b"t", b"u"}:
-        return StampState(value[_TOKEN_AT:], held=False) if tag and value[1:_TOKEN_AT] == tag else _MISSING
-    if now is None or kind == b"h":
+    if value.startswith((b"t", b"u")):
+        return StampState(value[_TOKEN_AT:], held=False) if tag and value.startswith(tag, 1) else _MISSING
+    if now is None or value.startswith(b"h"):
         return HELD
     return HELD if any(end > now for (end,) in _HOLD.iter_unpack(value[_HOLDS_AT:])) else _MISSING

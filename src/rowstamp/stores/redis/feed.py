@@ -29,7 +29,7 @@ from rowstamp.stores.redis.errors import FOREIGN, is_permanent, store_error
 from rowstamp.stores.redis.plan import Plan
 from rowstamp.stores.redis.scripts import Words
 from rowstamp.stores.redis.sentinel import find
-from rowstamp.stores.redis.server import RECHECK_SECONDS, Server, confirm
+from rowstamp.stores.redis.server import Server, confirm
 from rowstamp.stores.redis.talk import lead
 from rowstamp.stores.redis.trip import Node
 
@@ -137,7 +137,7 @@ class Follower:
     def _beat(self, connection: Any, server: Server, feed: Feed) -> None:
         sent_at, now = self._mirror.clock(), time.monotonic()
         # The question who the server is is as good a heartbeat as any.
-        lead(connection, confirm(server, now) if now - server.checked_at > RECHECK_SECONDS else _ping())
+        lead(connection, confirm(server, now) if server.is_due(now) else _ping())
         self._mirror.proved(feed, sent_at)
 
     def _hear(self, connection: Any, until: float) -> None:

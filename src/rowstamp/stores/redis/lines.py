@@ -6,13 +6,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from rowstamp.errors import StoreError
 from rowstamp.stores.redis.deadline import Deadline
 from rowstamp.stores.redis.errors import FOREIGN
 from rowstamp.stores.redis.plan import Plan
+from rowstamp.stores.redis.reading import Reading
 from rowstamp.stores.redis.sentinel import find
-from rowstamp.stores.redis.talk import OUTDATED, Health, Line, Talk, lead, lead_all
+from rowstamp.stores.redis.talk import OUTDATED, Health, Line, Talk, ask, lead, lead_all
 from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["Job", "Lines", "run_together"]
@@ -47,6 +49,27 @@ class Lines:
         self.health.answered()
         return answer
 
+    def read(self, reading: Reading) -> list[Any] | None:
+        """Make reads on an idle line; ``None``, and nothing has come of it, if there is none or more than that has to be said."""
+        line = None if self.health.breaker.is_open else self._idle_line()
+        if line is None or not self.plan.is_settled(self._node, line.server):
+            if line is not None:
+                self.give(line)
+            return None
+        try:
+            reply = ask(line.connection, reading.words)
+        except BaseException as exc:
+            line.connection.disconnect()
+            if isinstance(exc, OUTDATED):
+                self.drop()
+                return None
+            if isinstance(exc, FOREIGN):
+                self.health.failed(exc)
+            raise
+        self.give(line)
+        self.health.answered()
+        return reading.outcomes(line.server, reply)
+
     def _said(self, errand: Errand, deadline: Deadline) -> Answer:
         line = self.take(deadline)
         try:
@@ -75,12 +98,15 @@ class Lines:
 
     def take(self, deadline: Deadline) -> Line:
         """Return a line that nobody else uses."""
+        return self._idle_line() or self._open(deadline)
+
+    def _idle_line(self) -> Line | None:
         if self._pid != os.getpid():  # after a fork the connections are the parent's
             self.idle, self._pid = deque(), os.getpid()
         try:
             return self.idle.pop()
         except IndexError:
-            return self._open(deadline)
+            return None
 
     def give(self, line: Line) -> None:
         """Take back a line that works."""

@@ -66,18 +66,32 @@ class Plan:
             calls: the calls.
             mirror: is told of what is read and changed.
         """
-        trip = self._reading(calls) or Trip(calls, self.keys, self.epoch, self.route, self.clock())
+        trip = self.reading(calls) or Trip(calls, self.keys, self.epoch, self.route, self.clock())
         return trip.steps() if mirror is None else _mirrored(trip, calls, mirror)
 
-    def _reading(self, calls: Sequence[Call]) -> Reading | None:
+    def reading(self, calls: Sequence[Call]) -> Reading | None:
         """Return calls that are nothing but reads, on a server that has all the keys."""
         if self.route.in_cluster:
             return None
-        reads = [call for call in calls if isinstance(call, Read)]
+        reads: list[Read] = []
+        for call in calls:
+            if not isinstance(call, Read):
+                return None
+            reads.append(call)
+        return Reading(reads, self.keys, self.epoch, self.route.node_of(self.keys.epoch))
+
+    def meet(self, node: Node, identity: bytes) -> None:
+        """Take note of who is there; lines to another that was there before are of no use any more."""
+        self._latest[node] = identity
+
+    def is_settled(self, node: Node, server: Server) -> bool:
+        """Whether reads on a line are all that has to be said on it now; what else there may be is in `talk` and in `Errand.talk`."""
+        now = self.clock()
         return (
-            Reading(reads, self.keys, self.epoch, self.route.node_of(self.keys.epoch))
-            if len(reads) == len(calls)
-            else None
+            not server.is_due(now)
+            and now >= server.serves_from
+            and server.identity == self._latest.get(node)
+            and not server.evicts_volatile
         )
 
     def talk(self, errand: Errand, server: Server) -> Generator[list[Words], list[Reply], Answer]:
@@ -103,7 +117,7 @@ class Plan:
         )
         if more and isinstance(replies[1], bytes):
             self.epoch.learnt(replies[1], self.clock())
-        self._latest[node] = server.identity
+        self.meet(node, server.identity)
         if server.evicts_all and not self._warned:
             self._warned = True
             log_eviction(self.address)

@@ -1,7 +1,8 @@
 """Reads on a server that has every key: one MGET and one answer, whoever asked.
 
 It comes to what :class:`~rowstamp.stores.redis.trip.Trip` would come to, without telling servers apart for each key, which costs a third of
-a hit. Nearly all that a cache does is this.
+a hit. Nearly all that a cache does is this. And nearly always nothing else has to be said: then `sent` goes out on an idle line and
+`outcomes` are made of the reply; `steps` is for a line that has to be opened, or whose server has to be asked more.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from rowstamp.model import StoreSnapshot
+from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores.redis.commands import HELD, Epoch, Keys, Read, state_of
+from rowstamp.stores.redis.server import Server
 from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["Reading"]
@@ -26,35 +28,59 @@ class Reading:
         node: the server.
     """
 
+    __slots__ = ("_asked", "_epoch", "_epoch_read", "_identity", "_keys", "_reads", "node")
+
     def __init__(self, reads: Sequence[Read], keys: Keys, epoch: Epoch, node: Node) -> None:
         self._reads = reads
         self._keys = keys
         self._epoch = epoch
-        self._node = node
+        self.node = node
         self._identity = b""
         self._epoch_read: bytes | None = None
+        # The keys, each once; the epoch's is the first.
+        self._asked = (
+            self._keys_of(reads[0])
+            if len(reads) == 1
+            else list(dict.fromkeys([key for read in reads for key in self._keys_of(read)]))
+        )
+
+    @property
+    def words(self) -> tuple[bytes | str, ...]:
+        """What is said."""
+        return ("MGET", *self._asked)
 
     def steps(self) -> Generator[list[Errand], list[Answer | Exception], list[Any]]:
         """Go; the outcome of each read is what it returns, or the error that it raises."""
-        errand = Errand(self._node)
-        alone = len(self._reads) == 1
-        errand.reads = self._keys_of(self._reads[0]) if alone else self._wanted()
+        errand = Errand(self.node)
+        errand.reads = self._asked
         (answer,) = yield [errand]
         if isinstance(answer, Exception):
             return [answer] * len(self._reads)
-        if isinstance(answer.values[0], Exception):  # MGET is refused as a whole
-            return [answer.values[0]] * len(self._reads)
-        epoch = self._epoch.value = self._epoch_read = answer.values[0]
-        self._identity = answer.server.identity
-        tag = answer.server.tag(epoch)
-        if alone:  # the values are those of this read, in its order
-            return [_snapshot(self._reads[0], answer.values, tag, answer)]
-        values = dict(zip(errand.reads, answer.values, strict=True))
-        return [_snapshot(read, [values[key] for key in self._keys_of(read)], tag, answer) for read in self._reads]
+        refused = isinstance(answer.values[0], Exception)  # MGET is refused as a whole
+        values = answer.values[0] if refused else answer.values
+        return self.outcomes(answer.server, values, now=answer.now, serves=answer.serves)
 
-    def _wanted(self) -> list[bytes]:
-        """The keys, each once; the epoch's is the first."""
-        return list(dict.fromkeys([key for read in self._reads for key in self._keys_of(read)]))
+    def outcomes(
+        self, server: Server, values: Sequence[Any] | Exception, *, now: float | None = None, serves: bool = True
+    ) -> list[Any]:
+        """Return the outcome of each read.
+
+        Args:
+            server: who has answered.
+            values: what the keys have, in the order in which they were asked for, or the server's refusal.
+            now: the server's time in milliseconds, where it was asked for.
+            serves: whether its tokens validate yet.
+        """
+        if isinstance(values, Exception):
+            return [values] * len(self._reads)
+        epoch = self._epoch.value = self._epoch_read = values[0]
+        self._identity = server.identity
+        tag = server.tag(epoch)
+        if len(self._reads) == 1:  # the values are those of this read, in its order
+            return [_snapshot(self._reads[0], values, tag, now, serves=serves)]
+        by_key = dict(zip(self._asked, values, strict=True))
+        found = [(read, [by_key[key] for key in self._keys_of(read)]) for read in self._reads]
+        return [_snapshot(read, own, tag, now, serves=serves) for read, own in found]
 
     def _keys_of(self, read: Read) -> list[bytes]:
         """The keys of the epoch, of the entry if there is one to be read, and of the stamps."""
@@ -73,10 +99,10 @@ class Reading:
         return self._identity
 
 
-def _snapshot(read: Read, values: Sequence[Any], tag: bytes, answer: Answer) -> StoreSnapshot:
+def _snapshot(read: Read, values: Sequence[Any], tag: bytes, now: float | None, *, serves: bool) -> StoreSnapshot:
     """What the values of a read's keys mean."""
     entry, first = (None, 1) if read.entry is None else (values[1], 2)
-    if not answer.serves:
+    if not serves:
         return StoreSnapshot(entry, (HELD,) * len(read.stamps))  # see `Trip`
-    now = answer.now
-    return StoreSnapshot(entry, tuple([state_of(value, tag, now) for value in values[first:]]))
+    states: list[StampState] = [state_of(value, tag, now) for value in values[first:]]
+    return StoreSnapshot(entry, tuple(states))

@@ -28,7 +28,6 @@ from rowstamp.stores.redis import scripts
 from rowstamp.stores.redis.scripts import Reply, Words, say
 
 __all__ = [
-    "RECHECK_SECONDS",
     "TAG_SIZE",
     "ChangedServer",
     "Identities",
@@ -83,6 +82,10 @@ class Server:
     def lasts(self) -> bool:
         """Whether it is worth keeping the connection."""
         return self.serves_from != inf
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to ask again who it is."""
+        return now - self.checked_at > RECHECK_SECONDS
 
     def tag(self, epoch: bytes | None) -> bytes:
         """The tag of tokens given by this server in an epoch; empty, as no tag is, where there is no epoch."""

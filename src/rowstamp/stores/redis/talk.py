@@ -18,7 +18,7 @@ from rowstamp.stores.redis.errors import FOREIGN, is_outage, is_permanent, log_p
 from rowstamp.stores.redis.scripts import Words
 from rowstamp.stores.redis.server import ChangedServer, Server
 
-__all__ = ["OUTDATED", "Complaints", "Health", "Line", "Talk", "alead", "lead", "lead_all", "packed"]
+__all__ = ["OUTDATED", "Complaints", "Health", "Line", "Talk", "aask", "alead", "ask", "lead", "lead_all", "packed"]
 
 T = TypeVar("T")
 
@@ -226,6 +226,18 @@ def lead(
             return stop.value  # type: ignore[no-any-return]
 
 
+def ask(connection: Connection, words: Words) -> Any:
+    """Say one thing on a connection and return the reply, or the refusal if that concerns what was said and not the whole server."""
+    connection.send_packed_command([_pack(words)], check_health=False)
+    return _answered(_reply(connection))
+
+
+def _answered(reply: Any) -> Any:
+    if isinstance(reply, ResponseError) and is_outage(reply):
+        raise reply
+    return reply
+
+
 def _heard(steps: Generator[list[Words], list[Any], Any], replies: list[Any]) -> list[Words]:
     """Let a talk hear replies, and return what it says next; an outage that they show is raised after that.
 
@@ -266,6 +278,12 @@ async def alead(connection: AsyncConnection, steps: Generator[list[Words], list[
             commands = _heard(steps, replies)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+
+
+async def aask(connection: AsyncConnection, words: Words) -> Any:
+    """See :func:`ask`."""
+    await connection.send_packed_command([_pack(words)], check_health=False)
+    return _answered(await _areply(connection))
 
 
 async def _areply(connection: AsyncConnection) -> Any:

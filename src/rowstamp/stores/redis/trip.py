@@ -22,7 +22,7 @@ from rowstamp.errors import StoreError
 from rowstamp.model import StampState, StoreSnapshot
 from rowstamp.stores.redis.commands import HELD, Call, Epoch, Keys, Order, Read, Told, Write, state_of
 from rowstamp.stores.redis.scripts import Reply, Words, say
-from rowstamp.stores.redis.server import RECHECK_SECONDS, Server, check
+from rowstamp.stores.redis.server import Server, check
 
 __all__ = ["Answer", "Errand", "Node", "Route", "Trip"]
 
@@ -111,14 +111,8 @@ class Errand:
 
     def talk(self, server: Server, now: float, *, in_cluster: bool) -> Generator[list[Words], list[Reply], Answer]:
         """Say all of it in one round trip; a second follows where the server has forgotten a script."""
-        checks = now - server.checked_at > RECHECK_SECONDS
+        checks = server.is_due(now)
         timed = server.evicts_volatile and bool(self.reads)
-        if self.reads and not (checks or timed or in_cluster or self.orders or self.words):
-            # Most errands are this and no more: what follows would come to the same, and takes longer to find out.
-            (values,) = yield [("MGET", *self.reads)]
-            if isinstance(values, Exception):
-                values = [values] * len(self.reads)
-            return Answer(server, b"", values, (), None, serves=now >= server.serves_from)
         first: list[Words] = [("INFO", "replication")] if checks else []
         if timed:
             first.append(("TIME",))  # before the keys: what has ended by then had ended when they were read
