@@ -5,7 +5,8 @@ moment no longer ago than the bound. The proof is a **heartbeat**: a request on 
 reply says that every change the server made before the request was *sent* has been heard, for what a server writes to one
 connection arrives in order. So a feed that is cut, slow or silent proves nothing, and reads become strict by themselves.
 
-Three rules carry it; each has a test that fails without it (``tests/unit/test_mirror.py``):
+Three rules carry it; each has a test that fails without it (``tests/unit/test_mirror.py``), and what is done with fetches, changes and
+feeds is explored in every order (``tests/model/test_mirror.py``):
 
 1. **A change wins over a fetch under way.** A token that was asked for before a change was heard, and answered after, may be the
    old one. So a fetch leaves a mark before its request is sent, and what changes until its reply has come is not kept.

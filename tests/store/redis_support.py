@@ -81,9 +81,9 @@ class TimedRedisStore(RedisStore):
         super().__init__(address or address_of(urls[0]), hold_ttl=0)
         self._time = Timed(urls, clock)
 
-    def _call_all(self, calls: Sequence[ops.Call]) -> list[Any]:
+    def _converse(self, calls: Sequence[ops.Call]) -> list[Any]:
         self._time.follow()
-        return super()._call_all(calls)
+        return super()._converse(calls)
 
     def close(self) -> None:
         super().close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from rowstamp.mirror import Fetched, Mirror
 from rowstamp.model import StoreSnapshot
@@ -20,7 +20,7 @@ from rowstamp.stores.redis.sentinel import SentinelAddress
 from rowstamp.stores.redis.server import ChangedServer, Identities, Server, greet
 from rowstamp.stores.redis.trip import Answer, Errand, Node, Trip
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "Steps", "Tripping", "mirrored"]
 
 Steps: TypeAlias = Generator[list[Errand], list[Answer | Exception], list[Any]]
 
@@ -67,7 +67,7 @@ class Plan:
             mirror: is told of what is read and changed.
         """
         trip = self.reading(calls) or Trip(calls, self.keys, self.epoch, self.route, self.clock())
-        return trip.steps() if mirror is None else _mirrored(trip, calls, mirror)
+        return trip.steps() if mirror is None else mirrored(trip, calls, mirror)
 
     def reading(self, calls: Sequence[Call]) -> Reading | None:
         """Return calls that are nothing but reads, on a server that has all the keys."""
@@ -124,7 +124,31 @@ class Plan:
         return server
 
 
-def _mirrored(trip: Trip | Reading, calls: Sequence[Call], mirror: Mirror) -> Steps:
+class Tripping(Protocol):
+    """What :func:`mirrored` needs of a trip; see :class:`~rowstamp.stores.redis.trip.Trip`."""
+
+    def steps(self) -> Steps:
+        """Go."""
+        ...
+
+    @property
+    def epoch_read(self) -> tuple[bytes | None, bytes]:
+        """The epoch that was read with stamps, and the identity of its server."""
+        ...
+
+    def witness(self, stamp: bytes) -> bytes:
+        """The identity of the server that said what a stamp's state is."""
+        ...
+
+
+def mirrored(trip: Tripping, calls: Sequence[Call], mirror: Mirror) -> Steps:
+    """Make a trip, and let a mirror know what it reads and changes.
+
+    Args:
+        trip: the trip.
+        calls: what it is made for.
+        mirror: is told.
+    """
     changes = [stamp for call in calls if isinstance(call, Write) for stamp in call.changes]
     mirror.changed(changes)
     fetch = mirror.begin()
