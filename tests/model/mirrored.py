@@ -77,7 +77,8 @@ class Request(Tripping):
         return EPOCH, SERVER
 
     def steps(self) -> Generator[Any, Any, list[Any]]:
-        return (yield [])
+        replies: list[Any] = yield []
+        return replies
 
     def witness(self, stamp: bytes) -> bytes:
         assert stamp == STAMP
