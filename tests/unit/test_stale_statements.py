@@ -255,6 +255,21 @@ def test_inside_a_cached_function_nothing_old_is_served(make: sessionmaker[Sessi
     assert stats(make).stale_hits == 0
 
 
+def test_on_a_connection_nothing_old_is_served(make: sessionmaker[Session], engine: Engine) -> None:
+    """Neither to itself nor to a session that is bound to it, as test suites do."""
+    statement = select(Category.name).order_by(Category.id)
+    option = cached(stale_while_revalidate=30, stale_if_error=30)
+    with engine.connect() as connection:
+        connection.scalars(statement, execution_options={"rowstamp": option}).all()
+    rename(engine, "new")
+    with engine.connect() as connection:
+        assert "new" in connection.scalars(statement, execution_options={"rowstamp": option}).all()
+    rename(engine, "newer")
+    with engine.connect() as connection, make(bind=connection) as session:
+        assert "newer" in session.scalars(statement.options(option)).all()
+    assert stats(make).stale_hits == 0
+
+
 def test_what_a_transaction_has_written_it_sees(make: sessionmaker[Session]) -> None:
     statement = select(Category.name).order_by(Category.id).options(cached(stale_while_revalidate=30))
     with make() as session:

@@ -32,9 +32,10 @@ class cached(UserDefinedOption):  # noqa: N801 - an option reads like a function
         freshness: how fresh a hit has to be, ``strict`` or ``bounded(50)``; the cache's own by default.
         stale_while_revalidate: an old result is served, and the statement executed again in the background, for so many seconds
             after its time to live, and if a write has ended it, for so many seconds after it was loaded.
-        stale_if_error: the same if the database is not there. Both hold for statements of sessions, outside of cached functions (which
-            say so themselves), and where the transaction has written nothing that the statement reads. What is served so is
-            counted as ``stale_hits``, by ``cache.counting()`` for one context.
+        stale_if_error: the same if the database is not there. Both hold for statements of sessions that are bound to an engine, outside of
+            cached functions (which say so themselves), and where the transaction has written nothing that the statement reads;
+            elsewhere, as on a ``Connection``, nothing old is served. What is served so is counted as ``stale_hits``, by
+            ``cache.counting()`` for one context.
 
     Raises:
         ConfigurationError: the time to live is not positive, the tags are not a collection of names, or the freshness is none.
