@@ -30,8 +30,8 @@ help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 # --- environments ---------------------------------------------------------------------------------------------------
-# A stamp file is newer than its requirements when the environment holds them. The pins of demo.txt are a subset of
-# those of dev.txt, so that the full environment serves the demo too, and the demo alone installs little.
+# A stamp file is newer than its requirements when the environment holds them. The pins of demo.txt and example.txt are
+# subsets of those of dev.txt, so that the full environment serves both, and each alone installs little.
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -44,10 +44,15 @@ $(VENV)/.stamp-demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP_INSTALL) --no-deps --editable .
 	@touch $@
 
+$(VENV)/.stamp-example: requirements/example.txt pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP_INSTALL) -r requirements/example.txt
+	$(VENV)/bin/python $(PIP_INSTALL) --no-deps --editable .
+	@touch $@
+
 $(VENV)/.stamp-dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP_INSTALL) -r requirements/dev.txt
 	$(VENV)/bin/python $(PIP_INSTALL) --no-deps --editable .
-	@touch $@ $(VENV)/.stamp-demo
+	@touch $@ $(VENV)/.stamp-demo $(VENV)/.stamp-example
 
 $(VENV20)/.stamp-dev: requirements/dev-sa20.txt pyproject.toml | $(VENV20)/bin/python
 	$(VENV20)/bin/python $(PIP_INSTALL) -r requirements/dev-sa20.txt
@@ -61,7 +66,7 @@ venv: $(VENV)/.stamp-dev $(VENV20)/.stamp-dev
 demo: $(VENV)/.stamp-demo
 	$(VENV)/bin/rowstamp demo $(DEMO_ARGS)
 
-example: $(VENV)/.stamp-dev
+example: $(VENV)/.stamp-example
 	$(VENV)/bin/python -m uvicorn examples.shop.app:app --port $(PORT)
 
 test: test-sa21 test-sa20
@@ -111,6 +116,7 @@ requirements: $(VENV)/bin/python
 	$(COMPILE) $(COMPILE_ARGS) pyproject.toml requirements/sa21.in --all-extras --group test --group lint -o requirements/dev.txt
 	$(COMPILE) $(COMPILE_ARGS) pyproject.toml requirements/sa20.in --all-extras --group test -o requirements/dev-sa20.txt
 	$(COMPILE) $(COMPILE_ARGS) pyproject.toml requirements/sa21.in --extra demo -c requirements/dev.txt --no-annotate -o requirements/demo.txt
+	$(COMPILE) $(COMPILE_ARGS) pyproject.toml requirements/sa21.in --extra redis --extra lmdb --extra fastapi --group example -c requirements/dev.txt --no-annotate -o requirements/example.txt
 
 upgrade:
 	$(MAKE) requirements COMPILE_ARGS=--upgrade

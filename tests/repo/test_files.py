@@ -74,11 +74,12 @@ def test_the_pins_name_one_version_each_and_nothing_but_packages() -> None:
         assert strange == [], path.name
 
 
-def test_the_demo_installs_a_part_of_what_the_tests_install() -> None:
-    """`make test` takes its environment for one that can run the demo."""
+@pytest.mark.parametrize("part", ["demo.txt", "example.txt"])
+def test_the_demo_and_the_example_install_a_part_of_what_the_tests_install(part: str) -> None:
+    """`make test` takes its environment for one that can run both."""
 
     def pins(name: str) -> set[str]:
         lines = (ROOT / "requirements" / name).read_text().splitlines()
         return {line.partition(" ;")[0] for line in lines if "==" in line and not line.lstrip().startswith("#")}
 
-    assert pins("demo.txt") <= pins("dev.txt")
+    assert pins(part) <= pins("dev.txt")
