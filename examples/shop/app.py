@@ -136,5 +136,6 @@ async def figures(cache: CacheDep) -> dict[str, Any]:
         "hit_ratio": round(stats.hit_ratio, 3),
         "invalidations": stats.invalidations,
         "bypasses": dict(stats.bypasses),
+        "store_errors": stats.store_errors,
         "seconds_of_loading_saved": round(stats.load_time_saved, 3),
     }
