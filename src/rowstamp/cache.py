@@ -222,7 +222,8 @@ class Cache(_BaseCache, Queries, KeyValues):
             cache's own. ``memory://`` keeps entries in this process.
         namespace: separates this application's keys from others' in the same store.
         ttl: how long entries live unless their query says otherwise, in seconds.
-        hold_ttl: when the holds of a writer that died in the middle of its commit end, in seconds.
+        hold_ttl: when the holds of a writer that died in the middle of its commit end, in seconds. Longer than any COMMIT takes; and so
+            long after a Redis or Valkey server has started or been promoted nothing is served or filled.
         on_store_down: what a commit does when its holds cannot be taken: ``"journal"`` commits and publishes before this
             process uses the store again, ``"fail"`` raises so that the transaction rolls back, ``"ignore"`` commits.
         lease: of a fleet that shares a store, one process loads a cached function's missing result and the others wait for it, for
