@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import os
+import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
 from rowstamp.errors import ConfigurationError
 from rowstamp.stores import open_store
@@ -51,6 +57,26 @@ def test_a_server_whose_certificate_is_trusted_is_used(
         assert driven.read(E, [A]).stamps == (token("a1"),)
         driven.hold([A], ANN, 10)
         assert driven.release({A: digest("a2")}, ANN) == (True,)
+
+
+def test_closing_does_not_wait_for_a_server_to_take_leave(server: RedisServer, authority: Authority) -> None:
+    """TLS would; and where the loop ends before the server has, the socket would be left open."""
+
+    async def use() -> None:
+        store = AsyncRedisStore.of_client(redis.asyncio.Redis.from_url(location), hold_ttl=0)
+        await store.touch({A: digest("a1")})
+        os.kill(server.pid, signal.SIGSTOP)
+        await store.aclose()
+
+    location = f"rediss://127.0.0.1:{server._options['tls-port']}?ssl_ca_certs={authority.certificate}"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            asyncio.run(use())
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        gc.collect()
+    assert [str(each.message) for each in caught] == []
 
 
 def test_a_server_of_another_authority_is_a_mistake_at_the_start(server: RedisServer, folder: Path) -> None:

@@ -22,7 +22,7 @@ from rowstamp.stores.redis.feed import Feeds
 from rowstamp.stores.redis.plan import Plan
 from rowstamp.stores.redis.reading import Reading
 from rowstamp.stores.redis.sentinel import SentinelAddress, afind
-from rowstamp.stores.redis.talk import OUTDATED, Complaints, Health, Line, aask, alead, packed
+from rowstamp.stores.redis.talk import OUTDATED, Complaints, Health, Line, aask, alead, hang_up, packed
 from rowstamp.stores.redis.trip import Answer, Errand, Node
 
 __all__ = ["AsyncRedisStore"]
@@ -57,13 +57,13 @@ class _Lane:
         if line.lasts:
             self.lines(node).append(line)
         else:
-            await line.connection.disconnect(nowait=True)
+            await hang_up(line.connection)
 
     async def drop(self, node: Node) -> None:
         """Close the idle lines to a server."""
         lines = self.idle.pop(node, [])
         while lines:
-            await lines.pop().connection.disconnect(nowait=True)
+            await hang_up(lines.pop().connection)
 
 
 class AsyncRedisStore:
@@ -173,7 +173,7 @@ class AsyncRedisStore:
                     async with asyncio.timeout(min(left, seconds)):
                         await connection.read_response()
             finally:
-                await connection.disconnect(nowait=True)
+                await hang_up(connection)
         except FOREIGN as exc:
             raise self._complaints.of(exc) from exc
 
@@ -285,7 +285,7 @@ class AsyncRedisStore:
             async with asyncio.timeout(left(deadline, self._plan.timeout)):
                 reply = await aask(line.connection, reading.words)
         except BaseException as exc:
-            await line.connection.disconnect(nowait=True)
+            await hang_up(line.connection)
             if isinstance(exc, OUTDATED):
                 await lane.drop(reading.node)
                 return None
@@ -356,7 +356,7 @@ class AsyncRedisStore:
                 await connection.connect()
                 return Line(connection, await alead(connection, self._plan.greet(node)))
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             raise
 
     async def _lead(self, lane: _Lane, line: Line, errand: Errand, deadline: Deadline) -> Answer:
@@ -365,7 +365,7 @@ class AsyncRedisStore:
             async with asyncio.timeout(left(deadline, self._plan.timeout)):
                 answer = await alead(line.connection, steps)
         except BaseException:
-            await line.connection.disconnect(nowait=True)
+            await hang_up(line.connection)
             raise
         await lane.give(errand.node, line)
         return answer

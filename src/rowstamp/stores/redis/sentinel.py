@@ -20,7 +20,7 @@ from rowstamp.stores.redis.address import OPTIONS, Address, split_hosts
 from rowstamp.stores.redis.deadline import Deadline, left
 from rowstamp.stores.redis.errors import FOREIGN
 from rowstamp.stores.redis.scripts import Reply, Words
-from rowstamp.stores.redis.talk import alead, lead
+from rowstamp.stores.redis.talk import alead, hang_up, lead
 
 __all__ = ["SENTINEL_OPTIONS", "SentinelAddress", "afind", "find"]
 
@@ -161,7 +161,7 @@ async def afind(address: Address | SentinelAddress, deadline: Deadline | None = 
         except FOREIGN:
             continue
         finally:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
         if primary is not None:
             return primary
     raise election.lost()

@@ -18,7 +18,20 @@ from rowstamp.stores.redis.errors import FOREIGN, is_outage, is_permanent, log_p
 from rowstamp.stores.redis.scripts import Words
 from rowstamp.stores.redis.server import ChangedServer, Server
 
-__all__ = ["OUTDATED", "Complaints", "Health", "Line", "Talk", "aask", "alead", "ask", "lead", "lead_all", "packed"]
+__all__ = [
+    "OUTDATED",
+    "Complaints",
+    "Health",
+    "Line",
+    "Talk",
+    "aask",
+    "alead",
+    "ask",
+    "hang_up",
+    "lead",
+    "lead_all",
+    "packed",
+]
 
 T = TypeVar("T")
 
@@ -291,3 +304,15 @@ async def _areply(connection: AsyncConnection) -> Any:
         return await connection.read_response()
     except ResponseError as exc:
         return exc
+
+
+async def hang_up(connection: AsyncConnection) -> None:
+    """Close a connection at once.
+
+    Under TLS redis-py's way says good-bye and has the socket wait for the server's: where the loop ends before a slow server has answered,
+    it stays open for good. There is nothing left to be sent when we close, so nothing is lost.
+    """
+    writer: Any = getattr(connection, "_writer", None)
+    if writer is not None:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
