@@ -17,6 +17,7 @@ class Proxy:
         server: the server's port on 127.0.0.1, or the path of its socket.
 
     Attributes:
+        server: where new connections lead.
         trips: how often a client has begun to speak after the server had spoken last (or nobody had).
         connections: how many connections were accepted.
         refusing: whether new connections are closed at once.
@@ -28,7 +29,7 @@ class Proxy:
     """
 
     def __init__(self, server: int | Path) -> None:
-        self._server = server
+        self.server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -107,11 +108,11 @@ class Proxy:
             self._start(self._pump, server, client, turn, False)
 
     def _connect(self) -> socket.socket:
-        if isinstance(self._server, Path):
+        if isinstance(self.server, Path):
             connection = socket.socket(socket.AF_UNIX)
-            connection.connect(str(self._server))
+            connection.connect(str(self.server))
             return connection
-        connection = socket.create_connection(("127.0.0.1", self._server))
+        connection = socket.create_connection(("127.0.0.1", self.server))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 

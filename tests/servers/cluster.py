@@ -25,7 +25,6 @@ OPTIONS = {
     "cluster-node-timeout": "1000",
     "cluster-replica-validity-factor": "0",
     "cluster-allow-replica-migration": "no",
-    "repl-diskless-sync-delay": "0",
     "repl-ping-replica-period": "1",
 }
 

@@ -25,7 +25,7 @@ from rowstamp.stores.breaker import FAILURES
 from rowstamp.stores.redis import AsyncRedisStore, RedisStore
 from rowstamp.stores.redis import commands as ops
 from rowstamp.testing.servers import ValkeyServer, free_port
-from rowstamp.testing.store_harness import HELD, MISSING, digest, run_flow, token
+from rowstamp.testing.store_harness import HELD, MISSING, digest, drive, run_flow, token
 from tests.faults.proxy import Proxy
 from tests.servers.redis import make_redis_server
 from tests.store.redis_support import address_of
@@ -217,6 +217,30 @@ def test_after_a_restart_with_the_old_data_nothing_is_valid() -> None:
         filled(store)
         assert hits(store)
         store.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_after_a_failover_that_has_lost_a_write_nothing_is_valid(private: ValkeyServer, asynchronous: bool) -> None:
+    """The replica has the entry and the very token that it was made under, and has never heard of the commit since."""
+    kind = AsyncRedisStore if asynchronous else RedisStore
+    with (
+        ValkeyServer() as replica,
+        Proxy(private.port) as proxy,
+        redis.Redis.from_url(private.url()) as primary,
+        redis.Redis.from_url(replica.url()) as promoted,
+        drive(kind(address_of(proxy.url()), hold_ttl=0)) as store,
+    ):
+        promoted.replicaof("127.0.0.1", private.port)
+        filled(store)
+        assert hits(store)
+        until(lambda: promoted.dbsize() == primary.dbsize() > 0)
+        promoted.replicaof("NO", "ONE")
+        store.hold([A], ANN, 10)
+        store.release({A: digest("a2")}, ANN)
+        proxy.server = replica.port
+        proxy.cut()
+        assert store.read(E, [A]).entry is not None
+        assert not hits(store)
 
 
 def test_after_a_demotion_and_promotion_nothing_is_valid(

@@ -357,14 +357,15 @@ class ValkeyServer(LocalServer):
 
     Args:
         program: the server to run instead, such as Redis; it has to understand the same options.
-        options: configuration directives, over the defaults chosen here (nothing is saved to disk).
+        options: configuration directives, over the defaults chosen here (nothing is saved to disk, and replicas are not kept
+            waiting for others that might come).
     """
 
     name = "valkey"
 
     def __init__(self, program: Path | None = None, options: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        self._options = {"save": "", "appendonly": "no", **(options or {})}
+        self._options = {"save": "", "appendonly": "no", "repl-diskless-sync-delay": "0", **(options or {})}
         self._program = program or _valkey_program()
         self.port = 0
         """The port on 127.0.0.1; chosen at the first start, and the same after `kill` and `start`."""
