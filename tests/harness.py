@@ -396,6 +396,14 @@ def upsert(env: Env, target: Any, values: dict[str, Any], *, by: str, change: di
     return made.on_conflict_do_update(index_elements=[by], set_=change)
 
 
+def skipping_insert(env: Env, target: Any, values: dict[str, Any]) -> Any:
+    """Make an INSERT that does nothing where a row is there already, in the database's own words."""
+    if env.dialect == "mariadb":
+        return mysql.insert(target).values(values).prefix_with("IGNORE")
+    made: Any = (sqlite if env.dialect == "sqlite" else postgresql).insert(target).values(values)
+    return made.on_conflict_do_nothing()
+
+
 def _enforce_foreign_keys(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")

@@ -9,13 +9,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytest
-from sqlalchemy import bindparam, delete, event, insert, make_url, select, text, update
+from sqlalchemy import bindparam, delete, event, insert, inspect, make_url, select, text, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import load_only
 
 from rowstamp import ConfigurationError
 from rowstamp.analysis import schema, tables
-from tests.conformance.models import Base, Category, Product, Review, product
-from tests.harness import Env, sync_engine, upsert
+from tests.conformance.models import Base, Category, Product, Review, Tag, product, product_tags
+from tests.harness import Env, skipping_insert, sync_engine, upsert
 
 
 @pytest.fixture(autouse=True)
@@ -50,20 +51,38 @@ def test_an_update_by_key_ends_the_list_the_row_is_in(env: Env) -> None:
         session.execute(update(P).where(P.id == 1).values(price=Decimal(7)))
 
 
-def test_a_change_of_an_entity_ends_the_list_it_is_in(env: Env) -> None:
-    """Loaded, or expired before the flush."""
-    for price, expired in ((Decimal(7), False), (Decimal(8), True)):
-        with only(env, BOOKS), env.transaction() as session:
-            found = session.get_one(P, 1)
-            if expired:
-                session.expire(found)
-            found.price = price
+@pytest.mark.parametrize("state", ["loaded", "expired", "never loaded"])
+def test_a_change_of_an_entity_ends_the_list_it_is_in(env: Env, state: str) -> None:
+    """Whatever the session knows of its category."""
+    with only(env, BOOKS), env.transaction() as session:
+        found = session.get_one(P, 1, options=[load_only(P.name)] if state == "never loaded" else [])
+        if state == "expired":
+            session.expire(found)
+        found.price = Decimal(7)
+        assert ("category_id" in inspect(found).dict) is (state == "loaded")
 
 
-def test_a_row_that_moves_ends_both_lists(env: Env) -> None:
-    """The one it leaves and the one it comes to."""
+@pytest.mark.parametrize("state", ["loaded", "expired", "never loaded"])
+def test_an_entity_that_moves_ends_both_lists(env: Env, state: str) -> None:
+    """Nobody has to have loaded the category that it leaves."""
     with only(env, BOOKS, NOVELS), env.transaction() as session:
-        session.get_one(P, 1).category_id = 3
+        found = session.get_one(P, 1, options=[load_only(P.name)] if state == "never loaded" else [])
+        if state == "expired":
+            session.expire(found)
+        found.category_id = 3
+
+
+def test_pairs_of_other_rows_stay(env: Env) -> None:
+    """What is added to a many-to-many collection or taken from it concerns both its rows, and no others."""
+    pairs = {number: select(product_tags).where(product_tags.c.product_id == number) for number in (1, 3)}
+    tagged = {number: select(product_tags).where(product_tags.c.tag_id == number) for number in (1, 2, 3)}
+    among = (*pairs.values(), *tagged.values())
+    with only(env, pairs[3], tagged[3], among=among), env.transaction() as session:
+        chess = session.get_one(P, 3)
+        chess.tags.append(session.get_one(Tag, 3))
+    with only(env, pairs[3], tagged[2], among=among), env.transaction() as session:
+        chess = session.get_one(P, 3)
+        chess.tags.remove(session.get_one(Tag, 2))
 
 
 def test_a_row_that_is_deleted_ends_its_list(env: Env) -> None:
@@ -184,6 +203,15 @@ def test_an_upsert_of_a_row_that_is_there_and_of_one_that_is_not(env: Env) -> No
         session.execute(upsert(env, T, row, by="id", change={"stock": 9}))
     with only(env, rows[2], NOVELS, among=(*rows, *LISTS)), env.transaction() as session:
         session.execute(upsert(env, T, row | {"id": 77}, by="id", change={"stock": 9}))
+
+
+def test_an_insert_that_does_nothing_where_a_row_is_there(env: Env) -> None:
+    """A row that it makes is looked up with the key that VALUES leaves out; one that is there already stays as it was."""
+    absent, row = select(P).where(P.id == 77), {"id": 1, "name": "x", "price": 1}
+    with only(env, among=(select(P).where(P.id == 1), absent, HOMELESS, *LISTS)), env.transaction() as session:
+        session.execute(skipping_insert(env, T, row))
+    with only(env, absent, HOMELESS), env.transaction() as session:
+        session.execute(skipping_insert(env, T, row | {"id": 77}))
 
 
 def test_an_upsert_that_sets_a_key_ends_all_lists_by_it(env: Env) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy.engine.default import DefaultDialect
 
+import rowstamp.analysis.cascades
+import rowstamp.analysis.changed
 import rowstamp.analysis.conditions
 import rowstamp.analysis.effects
 import rowstamp.analysis.found
@@ -24,6 +26,7 @@ import rowstamp.orm.shape
 import rowstamp.orm.transaction
 import rowstamp.orm.writes
 from rowstamp.analysis.dependencies import Needs
+from rowstamp.analysis.writes import Rows
 from rowstamp.core import Core
 from rowstamp.model import Dependency, Unknown
 from rowstamp.orm.transaction import TransactionState, state_of
@@ -111,6 +114,56 @@ def keys_never_differ(patch: Patch) -> None:
 
 def images_show_nothing(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.effects, "_image_values", lambda *_: list[bytes]())
+
+
+def _without_touches(patch: Patch, rows: Rows) -> None:
+    """Have writes touch only rows as they were before, or only as they are afterwards."""
+    original = rowstamp.analysis.effects._touched_values
+
+    def touched_values(key: Any, touch: Any, *args: Any) -> set[bytes] | None:
+        return set() if touch.rows is rows else original(key, touch, *args)
+
+    patch.setattr(rowstamp.analysis.effects, "_touched_values", touched_values)
+
+
+def old_values_do_not_count(patch: Patch) -> None:
+    _without_touches(patch, Rows.BEFORE)
+
+
+def new_values_do_not_count(patch: Patch) -> None:
+    _without_touches(patch, Rows.AFTER)
+
+
+def columns_do_not_change_along(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.changed, "_by_themselves", lambda *_: iter(()))
+    patch.setattr(rowstamp.analysis.changed, "_computed_from", lambda *_: iter(()))
+
+
+def only_the_first_set_of_parameters_counts(patch: Patch) -> None:
+    original: Any = vars(rowstamp.orm.writes)["parameter_values"]
+    patch.setattr(rowstamp.orm.writes, "parameter_values", lambda context: original(context)[:1])
+
+
+def nothing_is_replaced(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.writes, "has_prefixes", lambda _: False)
+
+
+def inserts_that_may_do_nothing_do_nothing(patch: Patch) -> None:
+    patch.setattr(rowstamp.orm.writes, "_wrote_none", lambda _: True)
+
+
+def many_effects_are_forgotten(patch: Patch) -> None:
+    patch.setattr(rowstamp.orm.transaction, "EFFECT_LIMIT", 0)
+    patch.setattr(rowstamp.orm.transaction, "_widened", lambda _: ())
+
+
+def keys_are_not_followed(patch: Patch) -> None:
+    original = rowstamp.analysis.cascades.Fate.reaches
+
+    def reaches(fate: Any, key: Any) -> bool:
+        return fate.after is None and original(fate, key)
+
+    patch.setattr(rowstamp.analysis.cascades.Fate, "reaches", reaches)
 
 
 def no_changed_columns(patch: Patch) -> None:

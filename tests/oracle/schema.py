@@ -123,7 +123,8 @@ def _tables(rng: Random, metadata: MetaData, suffix: str, kinds: tuple[str, str]
     parent = ForeignKey(f"b_{suffix}.id", ondelete=rng.choice(["CASCADE", "SET NULL", None]))
     one, other = (_KINDS[kind][0] for kind in kinds)
     link: list[Column[Any]] = [
-        Column(f"{n}_id", ForeignKey(f"{n}_{suffix}.id", ondelete="CASCADE"), primary_key=True) for n in "ab"
+        Column(f"{n}_id", ForeignKey(f"{n}_{suffix}.id", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True)
+        for n in "ab"
     ]
     tables = [
         table("a", Column("id", one(), primary_key=True), Column("name", String(20)), count._copy()),

@@ -283,11 +283,16 @@ class Writes:
         on = [self.rng.choice(["id", "code"])]
         if self.rng.random() < 0.3:
             session.execute(statement.on_conflict_do_nothing(index_elements=on))
-            return None  # with which keys that VALUES leaves out, nobody can tell who does not know whether it was made
+            return self.named(self.s.b, values)
         sets = self.rng.choice([{"n": self.number()}, {"n": self.number(), "a_id": self.maybe_a()}])
         session.execute(statement.on_conflict_do_update(index_elements=on, set_=sets))
         # How the row was that SET gave another key, nobody can tell who does not know whether it was there.
         return self.named(self.s.b, {name: values[name] for name in on}) if "a_id" not in sets else None
+
+    def write_replace(self, session: Session) -> Touched:
+        target = self.rng.choice([self.s.a, self.s.b, self.s.c])
+        session.execute(insert(target).values(**self.new_values(target)).prefix_with("OR REPLACE", dialect="sqlite"))
+        return None
 
     def write_link(self, session: Session) -> Touched:
         ab, values = self.s.ab, {"a_id": self.a_key(), "b_id": self.number()}

@@ -41,7 +41,7 @@ from sqlalchemy.sql.expression import ColumnElement
 from rowstamp import _sqlalchemy as internals
 from rowstamp._sqlalchemy import selects, types
 from rowstamp._sqlalchemy.rest import resting_bind
-from rowstamp._sqlalchemy.upserts import conflict_columns, set_on_conflict
+from rowstamp._sqlalchemy.upserts import conflict_columns, in_batches, set_on_conflict, skips_conflicts
 from rowstamp.orm.deferred import after_begin, listen_to_commits
 from rowstamp.orm.option import cached
 from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
@@ -143,6 +143,32 @@ def test_dml_is_read_from_its_compiled_form(engine: Engine) -> None:
     assert internals.has_prefixes(insert(parent).prefix_with("OR REPLACE"))
     assert not internals.has_prefixes(insert(parent))
     assert not internals.is_upsert(insert(parent))
+
+
+def test_inserts_that_leave_rows_out() -> None:
+    """By a clause or by a word of the database's own."""
+    nothing = sqlite_insert(parent).on_conflict_do_nothing()
+    assert skips_conflicts(nothing, "sqlite")
+    assert skips_conflicts(insert(parent).prefix_with("ignore"), "mysql")
+    assert skips_conflicts(insert(parent).prefix_with("OR IGNORE"), "sqlite")
+    others = [insert(parent), nothing.prefix_with("OR REPLACE"), insert(parent).prefix_with("IGNORE").prefix_with("x")]
+    others += [
+        mysql_insert(parent).prefix_with("IGNORE").on_duplicate_key_update(name="x"),
+        insert(parent).prefix_with("OR IGNORE"),
+    ]
+    assert not any(skips_conflicts(each, "mysql") for each in others)
+
+
+@pytest.mark.parametrize(("rows", "batches"), [([{"name": "a"}], False), ([{"name": "a"}, {"name": "b"}], True)])
+def test_an_insert_that_is_sent_in_batches(engine: Engine, rows: list[dict[str, str]], *, batches: bool) -> None:
+    """`RETURNING` for several sets of parameters."""
+    seen: list[bool] = []
+    event.listen(engine, "before_cursor_execute", lambda *args: seen.append(in_batches(args[4])))
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        del seen[:]
+        connection.execute(insert(parent).returning(parent.c.id), rows)
+    assert seen == [batches]
 
 
 def test_values_are_read_from_the_compiled_form() -> None:

@@ -5,8 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Table
+from sqlalchemy.engine.interfaces import ExecuteStyle
 
-__all__ = ["conflict_columns", "set_on_conflict"]
+from rowstamp._sqlalchemy import upsert_clause
+
+__all__ = ["conflict_columns", "in_batches", "set_on_conflict", "skips_conflicts"]
+
+
+def skips_conflicts(statement: Any, dialect: str) -> bool:
+    """Return whether an INSERT leaves out the rows in whose way others stand, and does nothing else: DO NOTHING, IGNORE."""
+    clause = upsert_clause(statement)
+    words = [str(text).strip().upper() for text, _ in statement._prefixes]
+    if clause is not None:
+        return clause.__visit_name__ == "on_conflict_do_nothing" and not words
+    return words == [{"mysql": "IGNORE", "mariadb": "IGNORE", "sqlite": "OR IGNORE"}.get(dialect)]
+
+
+def in_batches(context: Any) -> bool:
+    """Return whether an INSERT of several sets of parameters is sent as several statements, of which this is one."""
+    return context.execute_style is ExecuteStyle.INSERTMANYVALUES
 
 
 def set_on_conflict(clause: Any) -> list[str] | None:

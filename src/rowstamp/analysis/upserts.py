@@ -8,6 +8,11 @@ is needed, and none is taken: to lock what is not there yet would make two upser
 in MySQL. Of a key that SET changes the old value is not known then.
 
 ``ON CONFLICT`` names the key; with ``ON DUPLICATE KEY`` it may be any unique one, and whoever has one of their values counts.
+
+An INSERT that leaves out the rows in whose way others stand (``DO NOTHING``, ``IGNORE``) changes none that is there. Of those it makes it may leave a
+key out, or MySQL store another value than it was given; so they are looked up by a unique key that VALUES gives. A row that is not
+found so was not made, and one that is found may be one that stood in the way, which touches too much and never too little: the number of rows
+written tells it apart if it is 0.
 """
 
 from __future__ import annotations
@@ -20,13 +25,22 @@ from sqlalchemy import Column, Index, Select, Table, UniqueConstraint, bindparam
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import BindParameter
 
-from rowstamp._sqlalchemy import dml_statement, is_table, upsert_clause
-from rowstamp._sqlalchemy.upserts import conflict_columns, set_on_conflict
+from rowstamp._sqlalchemy import dml_statement, has_prefixes, is_table, upsert_clause
+from rowstamp._sqlalchemy.upserts import conflict_columns, set_on_conflict, skips_conflicts
 from rowstamp.analysis.changed import changed_along
 from rowstamp.analysis.effects import cascade_effects, facets
 from rowstamp.analysis.equality import NULL, key_value
 from rowstamp.analysis.images import IMAGE_LIMIT
-from rowstamp.analysis.schema import NOT_TOLD, Key, iterate_keys, key_columns, named_keys, schema_of, write_names
+from rowstamp.analysis.schema import (
+    NOT_TOLD,
+    Key,
+    is_unique_key,
+    iterate_keys,
+    key_columns,
+    named_keys,
+    schema_of,
+    write_names,
+)
 from rowstamp.analysis.sources import Source, options_of, rows_given, stored_part
 from rowstamp.analysis.tables import Change, keys_differ
 from rowstamp.analysis.writes import NO_COLUMNS, Rows, WriteAnalysis
@@ -69,12 +83,16 @@ class Upsert:
         targets: the unique keys by which its rows are found.
         changed: the columns that SET may change, lower case.
         question: SELECT of the columns of all keys.
+        skips: whether rows are left out in whose way others stand.
+        as_given: whether what is stored is what was given, so that a row that is not found was left out.
     """
 
     table: Table[Any]
     targets: tuple[Target, ...]
     changed: frozenset[str]
     question: Select[Any]
+    skips: bool = False
+    as_given: bool = True
 
     def asked(self, parameter_sets: Sequence[Mapping[str, Any]], dialect: Dialect) -> dict[str, list[Any]] | None:
         """Return the parameters of the question, or ``None`` if they are not known or too many."""
@@ -84,6 +102,8 @@ class Upsert:
             for row in (row for parameters in parameter_sets for row in target.values(parameters)):
                 if row is None or key_value(target.columns, dialect, row) is None:
                     return None
+                if NULL in row and self.skips:
+                    return None  # it meets nobody, and so it is made
                 if NULL not in row:  # which equals nothing
                     whole: Any = row
                     values[whole if len(whole) > 1 else whole[0]] = None
@@ -92,17 +112,26 @@ class Upsert:
 
     def effects(
         self,
-        rows: Sequence[Any],
+        rows: Sequence[Any] | None,
         parameter_sets: Sequence[Mapping[str, Any]],
         *,
         scope: str,
         dialect: Dialect,
         translate: Mapping[Any, Any] | None,
     ) -> set[Dependency] | None:
-        """Return what was touched, if these are the rows that were found; ``None`` if one is missing among them."""
+        """Return what was touched, or ``None`` if a row that was written is missing among those that were found.
+
+        Args:
+            rows: the rows that were found; ``None``: none was written.
+            parameter_sets: the parameters by name.
+            scope: the identity of the database.
+            dialect: the dialect of the engine that executed it.
+            translate: the ``schema_translate_map`` in force.
+        """
         names = [column.name for column in self.question.selected_columns]
-        images = [dict(zip(names, row, strict=True)) for row in rows]
-        if not all(self._are_shown(images, parameters, dialect) for parameters in parameter_sets):
+        images = [dict(zip(names, row, strict=True)) for row in rows or ()]
+        may_lack = rows is None or (self.skips and self.as_given)
+        if not may_lack and not all(self._are_shown(images, each, dialect) for each in parameter_sets):
             return None
         if any(keys_differ(self.table, key_columns(self.table), translated=bool(translate))):
             return None
@@ -157,13 +186,15 @@ def plan_upsert(analysis: WriteAnalysis, compiled: Any) -> Upsert | None:
         return None
     if any(key.touches[0].rows is not Rows.AFTER for key in analysis.keys):
         return None  # it may remove rows that stand in its way
-    clause = upsert_clause(statement)
+    clause, skips = upsert_clause(statement), skips_conflicts(statement, compiled.dialect.name)
     sets: list[str] | None = []
     keys: list[tuple[Any, ...]] = [tuple(table.primary_key.columns)]
-    if clause is not None:
+    if clause is not None and not skips:
         sets, keys = set_on_conflict(clause), _keys_met(clause, table)
     elif all(None not in touch.source for key in analysis.keys for touch in key.touches):
         return None  # a key that is left out has a default, of which metadata need not say anything
+    elif skips:
+        keys = _key_given(table, compiled)
     if sets is None or not keys or not keys[0]:
         return None
     by_key = {name: column for column in table.columns for name in (column.key, column.name)}
@@ -177,7 +208,17 @@ def plan_upsert(analysis: WriteAnalysis, compiled: Any) -> Upsert | None:
         return None  # afterwards the row has other values
     wanted = dict.fromkeys([*table.primary_key.columns, *(c for _, columns in iterate_keys(table) for c in columns)])
     question = select(*wanted).where(or_(false(), *map(_found, targets))).limit(IMAGE_LIMIT + 1)
-    return Upsert(table, targets, changed, question)
+    as_given = not has_prefixes(statement) or compiled.dialect.name == "sqlite"
+    return Upsert(table, targets, changed, question, skips, as_given)
+
+
+def _key_given(table: Table[Any], compiled: Any) -> list[tuple[Any, ...]]:
+    """Return a unique key to which VALUES gives values, the primary one if it does."""
+    for key, columns in iterate_keys(table):
+        sources = _target(0, tuple(columns), compiled).sources
+        if is_unique_key(table, key) and all(None not in source for source in sources):
+            return [tuple(columns)]
+    return []
 
 
 def _target(number: int, columns: tuple[Any, ...], compiled: Any) -> Target:

@@ -20,6 +20,7 @@ from rowstamp._sqlalchemy import (
     tables_below,
     upsert_clause,
 )
+from rowstamp._sqlalchemy.upserts import skips_conflicts
 from rowstamp.analysis.changed import changed_names
 from rowstamp.analysis.chosen import Chosen, chosen_rows
 from rowstamp.analysis.collect import table_key
@@ -108,8 +109,9 @@ def analyse_dml(compiled: Any) -> WriteAnalysis:
     for inner in dml_ctes(compiled):
         others.update(dict.fromkeys(tables_below(inner.table)))
     know((table, *others))
+    skips = compiled.isinsert and skips_conflicts(statement, compiled.dialect.name)
     # Words such as OR REPLACE, in the statement or the table's own rules, let it remove rows that it does not name.
-    replaces = has_prefixes(statement) or _replaces_rows(table)
+    replaces = (has_prefixes(statement) and not skips) or _replaces_rows(table)
     sure = len(targets) == 1 and not replaces
     changed = changed_names(compiled, statement, table) if compiled.isupdate and sure else None
     keys = tuple(_keys(compiled, statement, table, changed) if sure else _unknown_keys(table))
@@ -172,7 +174,7 @@ def _keys(compiled: Any, statement: Any, table: FromClause, changed: frozenset[s
             made = tuple(Touch(Rows.AFTER, source, new=True) for source in _inserted(compiled, statement, columns))
             touches = made if not is_upsert(statement) else (*made, Touch(Rows.BEFORE, _nothing(key)))
             # Of the rows that a conflict has left out the result says nothing.
-            known = upsert_clause(statement) is None and statement.select is None
+            known = upsert_clause(statement) is None and not has_prefixes(statement) and statement.select is None
             yield KeyEffect(key, tuple(columns), touches, from_result=known and set(key) == primary)
             continue
         before = tuple(_compared(pins.get(name), compiled.bind_names) for name in key)
@@ -186,7 +188,8 @@ def _keys(compiled: Any, statement: Any, table: FromClause, changed: frozenset[s
 
 def _inserted(compiled: Any, statement: Any, columns: Sequence[Any]) -> Iterator[Source]:
     """Yield where the values of a key are found, for each row of VALUES."""
-    if statement.select is not None:
+    # MySQL's IGNORE stores other values than were given, if these do not fit.
+    if statement.select is not None or (has_prefixes(statement) and compiled.dialect.name != "sqlite"):
         yield (None,) * len(columns)
         return
     for row in rows_given(compiled):

@@ -64,16 +64,22 @@ def upserted(
     plan: Upsert,
     parameter_sets: Sequence[Mapping[str, Any]],
     translate: Mapping[Any, Any] | None,
+    *,
+    none: bool,
 ) -> set[Dependency] | None:
-    """Return what an upsert that was just executed has touched, or ``None`` if it cannot be told."""
+    """Return what an upsert that was just executed has touched, or ``None`` if it cannot be told; ``none``: it has made no row."""
     if state.altered or state.altered_locally or attachment.dialect.driver not in _DRIVERS:
         return None
     values = plan.asked(parameter_sets, attachment.dialect)
-    if values is None or rights_of(attachment, connection, plan.table, plan.question, translate) is Rights.NONE:
+    rights = rights_of(attachment, connection, plan.table, plan.question, translate)
+    # What is not shown of rows that may be lacking must not be hidden, nor be another row by a trigger's doing.
+    if values is None or rights is Rights.NONE or (plan.skips and rights is not Rights.PLAIN):
         return None
-    rows = question_rows(attachment, connection, plan.table, plan.question, values, translate)
-    if rows is None or len(rows) > IMAGE_LIMIT:
-        return None
+    rows: Sequence[Any] | None = None
+    if not (plan.skips and none):
+        rows = question_rows(attachment, connection, plan.table, plan.question, values, translate)
+        if rows is None or len(rows) > IMAGE_LIMIT:
+            return None
     return plan.effects(rows, parameter_sets, scope=attachment.scope, dialect=attachment.dialect, translate=translate)
 
 

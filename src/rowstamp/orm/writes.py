@@ -11,6 +11,7 @@ from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.types import TypeEngine
 
 from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
+from rowstamp._sqlalchemy.upserts import in_batches
 from rowstamp.analysis.cascades import fates
 from rowstamp.analysis.collect import TableKey, table_key
 from rowstamp.analysis.effects import awaits_result, effects
@@ -68,11 +69,11 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
         rights = rights_of(attachment, connection, image.plan.table, image.plan.question, translate)
         _write_with_image(attachment, state, context, image, found, execute, rights)
         return True
-    if isinstance(plan, Upsert) and not (alone or awaits):
+    if isinstance(plan, Upsert) and not (alone or awaits or (plan.skips and in_batches(context))):
         wrote: set[Dependency] | None = None
         try:
             execute()
-            wrote = upserted(attachment, connection, state, plan, values, translate)
+            wrote = upserted(attachment, connection, state, plan, values, translate, none=_wrote_none(context))
         finally:
             state.touch(with_consequences(attachment, found(None) if wrote is None else wrote | called))
         return True
@@ -111,6 +112,11 @@ def _write_with_image(
     finally:
         # Without the image if it failed: nothing says whether it was executed.
         state.touch(with_consequences(attachment, found(shown)))
+
+
+def _wrote_none(context: Any) -> bool:
+    """Whether an INSERT has made no row. One that returns rows may not have been carried out until they are read (SQLite)."""
+    return context.cursor.description is None and _written(context) == 0
 
 
 def _written(context: Any) -> int:

@@ -50,6 +50,8 @@ BY_CHAIR = insert().on_conflict_do_update(index_elements=["row", "place"], set_=
     "statement",
     [
         insert().on_conflict_do_nothing(),
+        insert(values={"guest": 4}).on_conflict_do_nothing(),
+        insert().prefix_with("IGNORE"),
         insert().on_conflict_do_update(index_elements=["guest"], set_={"price": 9}),
         insert().on_conflict_do_update(index_elements=["id"], index_where=seats.c.id > 0, set_={"price": 9}),
         insert().on_conflict_do_update(index_elements=[text("id")], set_={"price": 9}),
@@ -61,7 +63,19 @@ BY_CHAIR = insert().on_conflict_do_update(index_elements=["row", "place"], set_=
         .from_select(["id"], select(seats.c.id))
         .on_conflict_do_update(index_elements=["id"], set_={"price": 9}),
     ],
-    ids=["nothing", "no unique key", "some rows", "text", "unknown", "the key", "a part of it", "partial", "select"],
+    ids=[
+        "nothing left out",
+        "no unique key given",
+        "not PostgreSQL's",
+        "no unique key",
+        "some rows",
+        "text",
+        "unknown",
+        "the key",
+        "a part of it",
+        "partial",
+        "select",
+    ],
 )
 def test_upserts_of_which_no_row_can_be_looked_up(statement: Any) -> None:
     """The key is not understood, or the row has another value of it afterwards."""
@@ -69,13 +83,14 @@ def test_upserts_of_which_no_row_can_be_looked_up(statement: Any) -> None:
 
 
 def found(statement: Any, *rows: Any, dialect: Any = POSTGRESQL, sets: Any = None) -> set[str] | None:
-    """Return which rows were touched if the database shows these; nothing is known: `None`."""
+    """Return which rows were touched if the database shows these (`None`: it has made none); nothing is known: `None`."""
     made, parameters = plan(statement, dialect)
     assert made is not None
     given = sets or [parameters]
     if made.asked(given, dialect) is None:
         return None
-    touched = made.effects(rows, given, scope="db", dialect=dialect, translate=None)
+    seen = None if rows == (None,) else rows
+    touched = made.effects(seen, given, scope="db", dialect=dialect, translate=None)
     if touched is None:
         return None
     shown = {
@@ -91,6 +106,36 @@ def test_the_row_that_was_there_has_keys_of_its_own() -> None:
     assert {"id=<value 77>", "guest=<value 8>"} <= rows
     assert "id=<value 1>" not in rows
     assert not any("?" in each for each in rows)
+
+
+def skipping(dialect: Any, values: Any) -> Any:
+    """An INSERT that leaves out the rows in whose way others stand."""
+    if dialect is MYSQL:
+        return mysql.insert(seats).values(values).prefix_with("IGNORE")
+    return postgresql.insert(seats).values(values).on_conflict_do_nothing()
+
+
+@pytest.mark.parametrize("dialect", [MYSQL, POSTGRESQL], ids=["IGNORE", "DO NOTHING"])
+@pytest.mark.parametrize("values", [{"id": 1, "row": 2}, {"row": 2, "place": 3}], ids=["primary", "unique"])
+def test_a_row_that_is_made_or_left_out(dialect: Any, values: Any) -> None:
+    """It is looked up with the keys that VALUES does not give; what stood in the way may be what is found."""
+    rows = found(skipping(dialect, values), (1, 3, 2, 8), dialect=dialect)
+    assert rows is not None
+    assert {"id=<value 1>", "guest=<value 8>"} <= rows
+    assert not any("?" in each for each in rows)
+
+
+def test_a_row_that_is_not_there_was_left_out() -> None:
+    """Unless it may be there under another value than was given."""
+    values = {"id": 1, "row": 2}
+    assert found(skipping(POSTGRESQL, values)) == set()
+    assert found(skipping(MYSQL, values), dialect=MYSQL) is None
+    assert found(skipping(MYSQL, values), None, dialect=MYSQL) == set()
+
+
+def test_a_unique_key_that_is_null_finds_no_row() -> None:
+    """It is made all the same, for nothing is in its way."""
+    assert found(skipping(POSTGRESQL, {"row": 2, "place": None})) is None
 
 
 def test_a_named_constraint_is_a_key() -> None:
