@@ -78,13 +78,18 @@ class Watched:
         return next(server for server in self.servers if server.port == port)
 
     def settled(self) -> bool:
-        """Whether every sentinel knows of every replica and every other sentinel."""
-        flat = [ask(each.port, "SENTINEL", "MASTER", SERVICE) for each in self.sentinels]
-        masters = [dict(zip(each[::2], each[1::2], strict=True)) for each in flat]
+        """Whether every sentinel knows of every replica, that it follows the primary, and of every other sentinel."""
+        masters = [_named(ask(each.port, "SENTINEL", "MASTER", SERVICE)) for each in self.sentinels]
+        replicas = [_named(one) for each in self.sentinels for one in ask(each.port, "SENTINEL", "REPLICAS", SERVICE)]
         return all(
             (int(master["num-slaves"]), int(master["num-other-sentinels"])) == (2, 2) and master["flags"] == "master"
             for master in masters
-        )
+        ) and all(replica["master-link-status"] == "ok" for replica in replicas)
+
+
+def _named(flat: Any) -> dict[str, str]:
+    """What RESP2 gives as names and values in turns."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 @contextlib.contextmanager
@@ -95,6 +100,10 @@ def watched(make: Callable[[], ValkeyServer] = ValkeyServer) -> Generator[Watche
         for replica in replicas:
             ask(replica.port, "REPLICAOF", "127.0.0.1", str(primary.port))
         sentinels = [stack.enter_context(SentinelServer(primary.port, primary._program)) for _ in range(3)]
+        for sentinel in sentinels:
+            # How often sentinels ask servers what they are, and tell each other, in milliseconds: by default it takes ten seconds until
+            # a primary is told that it was replaced. A replica is promoted only if it was asked within three such periods.
+            ask(sentinel.port, "SENTINEL", "DEBUG", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "200")
         found = Watched(servers, sentinels)
         until(found.settled)
         yield found

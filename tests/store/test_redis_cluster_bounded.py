@@ -53,7 +53,7 @@ def test_a_bounded_hit_is_no_round_trip(process: Process) -> None:
 
 
 def test_a_commit_to_a_stamp_of_any_node_is_visible_after_a_heartbeat(process: Process, other: Store) -> None:
-    for number, stamp in enumerate(process.stamps):
+    for number, stamp in enumerate(process.stamps[::2]):  # each node has two
         process.warm(b"%d" % number)
         other.hold([stamp], bytes(16), 60)
         process.beats()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 
 class _OnCluster(RedisSuite):
-    sequences = 10  # each connects to three servers anew
+    sequences = 5  # the scripts are those of a server alone, which is asked for more of them; each connects to three servers anew
 
     def use(self, cluster: Cluster) -> None:
         self.urls = [node.url() for node in cluster.primaries()]

@@ -46,6 +46,8 @@ def disturbed() -> Iterator[Watched]:
 
 
 class _BehindSentinel(RedisSuite):
+    sequences = 5  # the servers are those of `test_redis.py`; what is special here is the way to them
+
     def use(self, servers: Watched) -> None:
         self.urls = [servers.primary().url()]
         self.address = SentinelAddress.of_url(
@@ -67,8 +69,6 @@ class TestAsyncRedisStoreBehindSentinel(_BehindSentinel, AsyncRedisSuite):
 
 class TestRedisStoreBehindSentinelOnRedis(_BehindSentinel):
     """Servers and sentinels of Redis."""
-
-    sequences = 5
 
     @pytest.fixture(autouse=True)
     def _server(self, quiet_redis: Watched) -> None:
