@@ -60,6 +60,7 @@ class Explanation:
         tables: how it reads each table.
         dependencies: what its result depends on; a write that touches one of these makes it unusable.
         ttl: how long the result would be kept, in seconds.
+        unless_found: what it depends on besides, unless it shows every row that it looks up by a unique key.
     """
 
     sql: str
@@ -70,6 +71,7 @@ class Explanation:
     tables: tuple[TableExplanation, ...]
     dependencies: tuple[Dependency, ...]
     ttl: float
+    unless_found: tuple[Dependency, ...] = ()
 
     def __str__(self) -> str:
         verdict = "cached" if self.cacheable and self.asked else "not cached"
@@ -83,6 +85,7 @@ class Explanation:
         lines += [
             f"  until a write touches {describe(each)}" for each in self.dependencies if each.kind != "everything"
         ]
+        lines += [f"  or {describe(each)}, if it has not found every row that it names" for each in self.unless_found]
         return "\n".join(lines)
 
 

@@ -87,6 +87,14 @@ def test_an_own_insert_of_an_unknown_key(env: Env) -> None:
     assert len(env.rows(statement)) == 1
 
 
+def test_explain_says_what_depends_on_it(env: Env) -> None:
+    """A row that is not there may come under a key that nobody tells."""
+    shown = str(env.cache.explain(select(Tag).where(Tag.id == 1)))
+    assert "until a write touches tags.id=?-\n" in shown
+    assert shown.endswith("or tags.id=?, if it has not found every row that it names")
+    assert "if it has not found" not in str(env.cache.explain(select(Review).where(Review.product_id == 1)))
+
+
 def next_key(env: Env) -> int:
     """Which key the database gives next."""
     return 4 if env.dialect == "sqlite" else FIRST_GENERATED

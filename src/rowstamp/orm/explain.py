@@ -52,6 +52,7 @@ def _explanation(attachment: Attachment, execution: Execution) -> Explanation:
         tables=_tables(attachment, execution, analysis),
         dependencies=prepared.found.dependencies if prepared else (),
         ttl=prepared.ttl if prepared else 0.0,
+        unless_found=tuple(stamp for stamp, _ in prepared.found.needs.new) if prepared else (),
     )
 
 
