@@ -1,3 +1,9 @@
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
 pytest_plugins = [
     "tests.faults.figures",
     "tests.model.figures",

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from rowstamp.protocol import Ticket
+from rowstamp.protocol_seen import narrow
 from rowstamp.testing.scheduler import Config, Exploration, Flows, explore, replay
 from tests.model import seen
 
@@ -65,3 +67,11 @@ def test_a_write_to_the_seen_row_ends_the_entry() -> None:
     config = Config(name="seen row", entries=((1,),), writers=(seen.BOTH,), readers=(seen.R, seen.R, seen.R))
 
     assert replay(config, ["R0", "W0", "R1", "R2"], flows=seen.SeenRows()).hits == ((0, (1,)),)
+
+
+def test_stamps_that_the_result_never_needed_are_left_out_without_a_question() -> None:
+    ticket = Ticket(b"entry", {b"known": b"1", b"new": b"2", b"newer": b"3"}, guard=(b"new", b"newer"))
+    flow = narrow(ticket, (), guard=(), stays=(b"newer",))
+    with pytest.raises(StopIteration) as ended:
+        next(flow)
+    assert ended.value.value == Ticket(b"entry", {b"known": b"1", b"newer": b"3"}, named=(b"newer",))
