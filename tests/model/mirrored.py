@@ -215,7 +215,7 @@ class Case:
         name: what is explored.
         fetches: how many reads this process makes, each a thread's.
         own: whether it writes.
-        others: whether another process does.
+        others: what another process does to the stamp.
         connections: how often the feed connects; before the last time it may be cut at any moment.
         ticks: how far the clock goes.
         begun: what has happened already.
@@ -227,7 +227,7 @@ class Case:
     name: str
     fetches: int = 1
     own: bool = False
-    others: bool = True
+    others: tuple[str, ...] = ("hold", "release")
     connections: int = 1
     ticks: int = 1
     begun: tuple[str, ...] = ()
@@ -249,21 +249,20 @@ class World:
         self._callers = {f"R{number}": Caller(case, self.mirror, [*read]) for number in range(case.fetches)}
         if case.own:
             self._callers["own"] = Caller(case, self.mirror, [(Write([], lambda _: None, [STAMP]), server.release)])
-        self._others: list[tuple[str, Action]] = (
-            [("hold", server.hold), ("release", server.release)] if case.others else []
-        )
+        self._others = [*case.others]
 
     def events(self) -> dict[str, Action]:
         """What can happen next, by its label."""
         found = {f"{name}:{step[0]}": step[1] for name, caller in self._callers.items() if (step := caller.next)}
         if self._others:
-            found[f"other:{self._others[0][0]}"] = self._write
+            found[f"other:{self._others[0]}"] = self._write
         if self.now < self.case.ticks:
             found["clock"] = self._tick
         return {**found, **self.listener.events}
 
     def _write(self) -> None:
-        self._others.pop(0)[1]()
+        step = self._others.pop(0)
+        self.server.hold() if step == "hold" else self.server.release()
 
     def _tick(self) -> None:
         self.now += 1

@@ -22,10 +22,11 @@ JOINED = ("feed:connect", "feed:join")
 CUT = Case(
     "bounded: 1 read × 1 writer of another process, a feed that is cut and made anew, the clock",
     connections=2,
+    others=("hold",),
     begun=JOINED,
 )
 OWN = Case(
-    "bounded: 1 read × 1 writer of the same process, a delayed feed, the clock", own=True, others=False, begun=JOINED
+    "bounded: 1 read × 1 writer of the same process, a delayed feed, the clock", own=True, others=(), begun=JOINED
 )
 LARGER = [
     replace(OTHERS, name="bounded: 2 reads × 1 writer of another process, a delayed feed, the clock", fetches=2),
@@ -33,6 +34,7 @@ LARGER = [
         CUT,
         name="bounded: 1 read × a writer of either process, a feed that is cut and made anew, the clock",
         own=True,
+        others=OTHERS.others,
         begun=(),
     ),
 ]
