@@ -177,13 +177,14 @@ class KeyValues(_Base):
     ) -> dict[K, T]:
         """Return the values under several keys, of which those that are not there are loaded together and kept.
 
-        One round trip where all are there, and two or three where some are loaded, however many. What ``load`` reads on
+        One round trip where all are there, and a handful where some are loaded, however many. What ``load`` reads on
         attached engines is recorded, and ends all that it has returned.
 
         Args:
             keys: each a string, or a tuple of plain values.
             load: called with the keys that have no value, in their order; returns the values by key. Keys that it leaves out
-                are kept as having none. Callers in this process that miss the same keys wait for each other's loads.
+                are kept as having none. Callers in this process that miss the same keys wait for each other's loads, and so do those in
+                other processes that miss just the same.
             ttl: how long the values may live, in seconds; by default the cache's own.
             tags: names by which they can be invalidated.
             ttl_empty: how long ``None`` and empty values, and keys without a value, may live, in seconds; by default like others.

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from rowstamp.protocol import Lease, Operation
-from rowstamp.protocol_calls import CallHit, CallMiss
+from rowstamp.protocol_calls import CallHit
 
 __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MOST_LEASES", "Look", "Pause", "Turn", "take_turn"]
+
+F = TypeVar("F")
 
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.05
@@ -48,7 +50,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Generic[F]):
     """What has come of waiting.
 
     Attributes:
@@ -57,23 +59,35 @@ class Turn:
     """
 
     leased: bool
-    found: CallHit | CallMiss | None = None
+    found: F | None = None
 
 
-Look: TypeAlias = Callable[[], Generator[Any, Any, "CallHit | CallMiss | None"]]
+Look: TypeAlias = Callable[[], Generator[Any, Any, F]]
+
+
+def is_hit(found: object) -> bool:
+    """Return whether what a look has found is a hit."""
+    return isinstance(found, CallHit)
 
 
 def take_turn(
-    entry: bytes, look: Look, *, holder: bytes, ttl: float, patience: float
-) -> Generator[Operation | Pause, Any, Turn]:
+    entry: bytes,
+    look: Look[F],
+    *,
+    holder: bytes,
+    ttl: float,
+    patience: float,
+    served: Callable[[Any], bool] = is_hit,
+) -> Generator[Operation | Pause, Any, Turn[F]]:
     """Take the lease of an entry that was missed, or wait for the value that its holder loads.
 
     Args:
-        entry: the entry's key.
+        entry: the entry's key; a name for several that are loaded together.
         look: the flow that looks the entry up again.
         holder: a name for this caller that nobody else has.
         ttl: how long the lease is kept at most, in seconds.
         patience: how long to wait at most, in seconds.
+        served: whether nothing is left to be loaded when a look has found that.
     """
     others: set[bytes] = set()
     waited, pause = 0.0, FIRST_PAUSE
@@ -85,7 +99,7 @@ def take_turn(
         if owner not in others:
             if others:
                 found = yield from look()
-                if isinstance(found, CallHit):
+                if served(found):
                     return Turn(leased=False, found=found)
             others.add(owner)
         if len(others) > MOST_LEASES or waited >= patience:
@@ -94,7 +108,7 @@ def take_turn(
         if told is not None:
             waited += told
             found = yield from look()
-            if isinstance(found, CallHit):
+            if served(found):
                 return Turn(leased=False, found=found)
             continue
         waited += pause

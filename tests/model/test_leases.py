@@ -49,7 +49,9 @@ class Rules:
         return found
 
     def loader(self, name: int) -> Steps:
-        turn: Turn = yield from take_turn(E, self.look, holder=bytes([name]) * 16, ttl=10.0, patience=self.patience)
+        turn: Turn[CallHit | CallMiss] = yield from take_turn(
+            E, self.look, holder=bytes([name]) * 16, ttl=10.0, patience=self.patience
+        )
         if not isinstance(turn.found, CallHit):
             yield Loading()
         if turn.leased:

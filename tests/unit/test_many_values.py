@@ -205,6 +205,66 @@ def test_threads_that_miss_the_same_keys_wait_for_each_other(cache: Cache) -> No
     assert sorted(asked) == [1, 2, 3]
 
 
+class Watched(MemoryStore):
+    """Says when somebody waits for a lease."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = threading.Event()
+
+    def wait_unleased(self, entry: bytes, seconds: float) -> None:
+        self.waiting.set()
+        super().wait_unleased(entry, seconds)
+
+
+@pytest.mark.parametrize("keys", [[2, 3, 4], [2]])
+def test_processes_that_miss_the_same_keys_load_them_once(keys: list[int]) -> None:
+    """Two caches on one store are two processes as far as their loads go; that there is nothing is shared, too."""
+    store, loading, asked = Watched(), threading.Event(), list[list[int]]()
+
+    def load(keys: list[int]) -> dict[int, str]:
+        asked.append(keys)
+        loading.set()
+        store.waiting.wait()
+        return {key: "x" for key in keys if key != 3}
+
+    with Cache(store) as cache, ThreadPoolExecutor(1) as pool:
+        other = Cache(store)
+        one = pool.submit(cache.get_or_load_many, keys, load)
+        loading.wait()
+        assert (
+            other.get_or_load_many(list(reversed(keys)), load) == one.result() == {key: "x" for key in keys if key != 3}
+        )
+        assert other.stats().misses == 0
+    assert asked == [keys]
+
+
+def test_other_keys_wait_for_nobody_elsewhere(load: Loads) -> None:
+    """A lease is for just the keys that are missing: with others among them it is another one."""
+    store = Watched()
+    with Cache(store) as cache:
+
+        def load_within(keys: list[int]) -> dict[int, str]:
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(Cache(store).get_or_load_many, [2, 6], load).result() == {2: "2", 6: "6"}
+            return load(keys)
+
+        assert cache.get_or_load_many([2, 4], load_within) == {2: "2", 4: "4"}
+    assert not store.waiting.is_set()
+
+
+def test_a_load_that_fails_gives_its_turn_back(load: Loads) -> None:
+    def fail(_keys: list[int]) -> dict[int, str]:
+        raise LookupError("no luck")
+
+    store = Watched()
+    with Cache(store) as cache:
+        with pytest.raises(LookupError):
+            cache.get_or_load_many([2, 4], fail)
+        assert Cache(store).get_or_load_many([2, 4], load) == {2: "2", 4: "4"}
+    assert not store.waiting.is_set()
+
+
 async def test_the_same_with_await(load: Loads) -> None:
     async with AsyncCache() as cache:
         found = await asyncio.gather(*[cache.get_or_load_many([2, 4, 5], load.awaited) for _ in range(20)])

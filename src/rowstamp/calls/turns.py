@@ -58,7 +58,7 @@ class Turns:
             call.count("misses")
             return (yield from self._loads.load(call, missed))
         except GeneratorExit:
-            turn = Turn(leased=False)  # nobody is left to do anything: the lease ends by itself
+            turn = replace(turn, leased=False)  # nobody is left to do anything: the lease ends by itself
             raise
         finally:
             if turn.leased:
@@ -96,7 +96,7 @@ class Turns:
             if leased:
                 yield from self._give_back(call, holder)
 
-    def _take_turn(self, call: Call, holder: bytes) -> Generator[Step, Any, Turn]:
+    def _take_turn(self, call: Call, holder: bytes) -> Generator[Step, Any, Turn[CallHit | CallMiss | None]]:
         try:
             return (
                 yield from take_turn(
