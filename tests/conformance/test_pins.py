@@ -13,6 +13,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    not_,
     or_,
     select,
     tuple_,
@@ -172,6 +173,48 @@ def test_a_correlated_subquery(env: Env) -> None:
         session.add(Review(id=FREE_ID, product_id=2, stars=5))
     with env.change_of(*statements), env.transaction() as session:
         session.execute(update(Review).where(Review.id == 1).values(stars=2))
+
+
+def test_conditions_under_not(env: Env) -> None:
+    """NOT lets those rows pass for which a condition is false: `NOT (id <> 1 OR …)` names the row, and NULL does not pass."""
+    statement = STOCK.where(not_(or_(Product.id != 1, Product.name == "x")))
+    orphans = STOCK.where(not_(or_(Product.category_id.is_not(None), Product.name == "x")))
+    with env.unconcerned(statement, orphans):
+        restock(env, 2)
+    with env.change_of(statement), env.unconcerned(orphans):
+        restock(env, 1)
+    with env.change_of(orphans), env.unconcerned(statement):
+        sell(env, None)
+
+
+def test_exists_names_the_enclosing_row(env: Env) -> None:
+    """A row for which something is found has the key that was looked for; one for which nothing is found may have any."""
+    reviewed = exists().where(Review.product_id == Product.id, Review.product_id == 1)
+    found, others = STOCK.where(reviewed), STOCK.where(~reviewed)
+    in_second = STOCK.where(Product.category.has(Category.id == 2))
+    with env.unconcerned(found, in_second), env.change_of(others):
+        restock(env, 2)
+    with env.change_of(found), env.unconcerned(in_second):
+        restock(env, 1)
+    with env.change_of(in_second), env.unconcerned(found):
+        restock(env, 3)
+    with env.change_of(found, others), env.transaction() as session:
+        session.execute(delete(Review).where(Review.product_id == 1))
+
+
+def test_a_union_in_from(env: Env) -> None:
+    """Each part takes the pins of its reader, and what all parts pin is handed out."""
+    named = union_all(select(Product.id, Product.name), select(Category.id, Category.name)).subquery()
+    inwards = select(named.c.name).where(named.c.id == 1).order_by(named.c.name)
+    keys = union_all(select(Category.id).where(Category.id == 1), select(Review.id).where(Review.id == FREE_ID))
+    outwards = STOCK.where(Product.id.in_(keys))
+    with env.unconcerned(inwards, outwards), env.transaction() as session:
+        session.get_one(Category, 2).name = "toys"
+        session.execute(update(Product).where(Product.id == 2).values(name="beasts", stock=9))
+    with env.change_of(inwards), env.transaction() as session:
+        session.get_one(Category, 1).name = "paper"
+    with env.change_of(outwards):
+        restock(env, 1)
 
 
 def test_a_subquery_and_a_cte(env: Env) -> None:

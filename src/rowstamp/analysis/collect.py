@@ -20,10 +20,11 @@ from sqlalchemy.sql.functions import next_value
 
 from rowstamp._sqlalchemy import is_custom_construct, locks_rows, tables_below
 from rowstamp._sqlalchemy.selects import ObservesSelects, loads_entities_only, result_columns
-from rowstamp.analysis.bodies import Body, Occurrence, occurrences
+from rowstamp.analysis.bodies import Body, Occurrence
 from rowstamp.analysis.columns import ColumnsRead
 from rowstamp.analysis.conditions import is_select
 from rowstamp.analysis.found import Showing, rows_showing
+from rowstamp.analysis.handing_on import occurrences
 from rowstamp.analysis.seen import RowsShown, rows_shown
 
 if TYPE_CHECKING:

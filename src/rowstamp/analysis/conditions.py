@@ -2,7 +2,13 @@
 
 A condition becomes a disjunction of conjunctions. Each conjunction holds *facts*: a column has one of some values, or a column equals
 another. What is not understood says nothing: it adds no fact to a conjunction, so it widens and never narrows. Facts are taken
-as they hold for rows that *pass* the condition (it is true, not merely not false), so NOT is never looked into.
+as they hold for rows that *pass* the condition (it is true, not merely not false).
+
+**NOT and NULL.** What passes ``NOT x`` are the rows for which x is *false*; those for which it is unknown do not. So NOT is looked into
+by asking what holds where a condition is false. ``a <> v`` is false where ``a = v`` is true, and nowhere else, for both are unknown where either
+is NULL; likewise ``NOT IN`` and ``IN``, ``NOT BETWEEN`` and ``BETWEEN``. ``IS NOT NULL`` and ``IS DISTINCT FROM`` are never unknown, so they are
+false where their opposites are true. AND is false where one of its parts is false, whatever the others are; OR where all are false: De Morgan's
+laws hold in three values. Whatever else is false (``a = v``, EXISTS) leaves too many values to name them.
 
 The number of alternatives is bounded. A conjunct that would multiply them beyond the bound is left out, as if it were not understood.
 """
@@ -30,8 +36,10 @@ from sqlalchemy.sql.elements import (
     Null,
     True_,
     Tuple,
+    UnaryExpression,
 )
-from sqlalchemy.sql.expression import FromClause, ScalarSelect, Select
+from sqlalchemy.sql.expression import CompoundSelect, FromClause, ScalarSelect, Select
+from sqlalchemy.sql.selectable import SelectStatementGrouping
 from sqlalchemy.types import Boolean, Integer, TypeEngine
 
 from rowstamp.analysis.equality import NULL, compares_alike
@@ -45,7 +53,9 @@ __all__ = [
     "Constant",
     "Fact",
     "Has",
+    "HasRows",
     "Place",
+    "Query",
     "Same",
     "SameAsSelected",
     "Source",
@@ -54,6 +64,7 @@ __all__ = [
     "either",
     "is_bind",
     "is_column",
+    "is_query",
     "is_select",
     "place_of",
 ]
@@ -137,6 +148,10 @@ class Same:
     right: Place
 
 
+Query: TypeAlias = Select[Any] | CompoundSelect[Any]
+"""What a subquery is: one SELECT, or several that UNION and its relatives join."""
+
+
 @dataclass(frozen=True, slots=True)
 class SameAsSelected:
     """A column equals the only column of a row of a subquery.
@@ -148,28 +163,38 @@ class SameAsSelected:
     """
 
     place: Place
-    select: Select[Any]
+    select: Query
     any_row: bool
 
 
-Fact: TypeAlias = Has | Same | SameAsSelected
+@dataclass(frozen=True, slots=True)
+class HasRows:
+    """A subquery has a row (``EXISTS``)."""
+
+    select: Query
+
+
+Fact: TypeAlias = Has | Same | SameAsSelected | HasRows
 Alternatives: TypeAlias = tuple[tuple[Fact, ...], ...]
 
 NOTHING_KNOWN: Final[Alternatives] = ((),)
 
 
-def alternatives(condition: Any) -> Alternatives:
-    """Return what holds for the rows that pass a condition: one of these conjunctions of facts."""
-    if isinstance(condition, Grouping):
-        return alternatives(condition.element)
+def alternatives(condition: Any, *, true: bool = True) -> Alternatives:
+    """Return what holds for the rows for which a condition is true, or false: one of these conjunctions of facts."""
+    condition = _bare(condition)
     if isinstance(condition, BooleanClauseList):
-        parts = [alternatives(part) for part in condition.clauses]
-        if condition.operator is operators.and_:
+        parts = [alternatives(part, true=true) for part in condition.clauses]
+        joined = condition.operator if true else _NEGATED.get(condition.operator)
+        if joined is operators.and_:
             return both(parts)
-        return either(parts) if condition.operator is operators.or_ else NOTHING_KNOWN
+        return either(parts) if joined is operators.or_ else NOTHING_KNOWN
+    if isinstance(condition, UnaryExpression) and condition.operator is operators.inv:
+        return alternatives(condition.element, true=not true)
     if isinstance(condition, BinaryExpression) and isinstance(condition.left, Tuple):
-        return _tuples(condition.left, condition.right) if condition.operator is operators.in_op else NOTHING_KNOWN
-    fact = _fact(condition)
+        wanted = operators.in_op if true else operators.not_in_op
+        return _tuples(condition.left, condition.right) if condition.operator is wanted else NOTHING_KNOWN
+    fact = _fact(condition, true=true)
     return NOTHING_KNOWN if fact is None else ((fact,),)
 
 
@@ -203,13 +228,16 @@ def either(conditions: Sequence[Alternatives]) -> Alternatives:
 # ----------------------------------------------------------------------------------------------------- facts
 
 
-def _fact(condition: Any) -> Fact | None:
+def _fact(condition: Any, *, true: bool) -> Fact | None:
     if isinstance(condition, BinaryExpression):
-        read = _READERS.get(condition.operator)
+        read = (_READERS if true else _READERS_OF_FALSE).get(condition.operator)
         return read(condition.left, condition.right) if read is not None else None
+    if isinstance(condition, UnaryExpression) and condition.operator is operators.exists:
+        selected = _query_inside(condition.element) if true else None
+        return None if selected is None else HasRows(selected)
     if isinstance(condition, AsBoolean):
-        return _is_boolean(condition.element, value=condition.operator is operators.is_true)
-    return _is_boolean(condition, value=True)
+        return _is_boolean(condition.element, value=true is (condition.operator is operators.is_true))
+    return _is_boolean(condition, value=true)
 
 
 def place_of(expression: Any) -> Place | None:
@@ -246,6 +274,11 @@ def is_select(statement: object) -> TypeGuard[Select[Any]]:
     return isinstance(statement, Select)
 
 
+def is_query(statement: object) -> TypeGuard[Query]:
+    """Return whether a statement is a SELECT or a union of them."""
+    return isinstance(statement, Select | CompoundSelect)
+
+
 def _is_boolean(expression: Any, *, value: bool) -> Has | None:
     """Return what ``WHERE flag`` says. NULL does not pass, and neither does it pass ``NOT flag``."""
     place = place_of(expression)
@@ -261,18 +294,20 @@ def _equals(left: Any, right: Any) -> Fact | None:
     place, value = (one, right) if one else (other, left)
     if place is None:
         return None
-    selected = _select_inside(value)
+    selected = _query_inside(value)
     if selected is not None:
         return SameAsSelected(place, selected, any_row=False)
     source = _source(value, place.type)
     return None if source is None else Has(place, (source,))
 
 
-def _select_inside(expression: Any) -> Select[Any] | None:
-    """Return the SELECT that is an operand, or ``None``."""
-    kinds: Any = (ScalarSelect, Grouping)
-    element: Any = expression.element if isinstance(expression, kinds) else None
-    return element if is_select(element) else None
+def _query_inside(expression: Any) -> Query | None:
+    """Return the subquery that is an operand, or ``None``."""
+    kinds: Any = (ScalarSelect, Grouping, SelectStatementGrouping)
+    element: Any = expression
+    while isinstance(element, kinds):
+        element = element.element
+    return element if element is not expression and is_query(element) else None
 
 
 def _is(left: Any, right: Any) -> Fact | None:
@@ -285,11 +320,21 @@ def _is(left: Any, right: Any) -> Fact | None:
     return None if source is None else Has(place, (source,))
 
 
+def _is_same(left: Any, right: Any) -> Fact | None:
+    """Return what ``IS NOT DISTINCT FROM`` says: equality, of which NULL is a case. Of two columns it says nothing here."""
+    if isinstance(right, Null):
+        return _is(left, right)
+    place = place_of(left)
+    # A parameter may be None: that is no exact value, and widens when its value is known.
+    source = None if place is None else _source(right, place.type)
+    return None if place is None or source is None else Has(place, (source,))
+
+
 def _in(left: Any, right: Any) -> Fact | None:
     place = place_of(left)
     if place is None:
         return None
-    selected = _select_inside(right)
+    selected = _query_inside(right)
     if selected is not None:
         return SameAsSelected(place, selected, any_row=True)
     bind: Any = _bare(right)
@@ -316,7 +361,16 @@ _READERS: Final[dict[Any, Any]] = {
     operators.is_: _is,
     operators.in_op: _in,
     operators.between_op: _between,
+    operators.is_not_distinct_from: _is_same,
 }
+_READERS_OF_FALSE: Final[dict[Any, Any]] = {
+    operators.ne: _equals,
+    operators.is_not: _is,
+    operators.not_in_op: _in,
+    operators.not_between_op: _between,
+    operators.is_distinct_from: _is_same,
+}
+_NEGATED: Final[dict[Any, Any]] = {operators.and_: operators.or_, operators.or_: operators.and_}
 
 _NUMBER: Final = re.compile(r"-?\d{1,18}")
 

@@ -9,6 +9,8 @@ rows it restricts:
 * ON of a LEFT JOIN restricts its right side only: every row of the left side comes through.
 * ON of a FULL JOIN restricts nothing.
 * ``a.x = b.y`` hands the values of one side to the other, under the same rules.
+* What WHERE, or ON of inner joins alone, says of a column of an *enclosing* SELECT holds of every enclosing row for which this one
+  finds a row. Whether there has to be one is for the enclosing SELECT to say (``EXISTS``, ``IN``).
 
 Everything else is left out, which widens the dependency and never narrows it.
 """
@@ -32,6 +34,7 @@ from rowstamp.analysis.conditions import (
     Constant,
     Fact,
     Has,
+    HasRows,
     Place,
     Same,
     SameAsSelected,
@@ -41,6 +44,7 @@ from rowstamp.analysis.conditions import (
 from rowstamp.analysis.equality import compares_alike
 
 __all__ = [
+    "Column",
     "Condition",
     "Elements",
     "Pins",
@@ -54,7 +58,10 @@ __all__ = [
 ]
 
 Elements: TypeAlias = frozenset[FromClause]
-Pins: TypeAlias = dict[tuple[FromClause, str], tuple[Source, ...]]
+Column: TypeAlias = tuple[FromClause, str]
+"""A column of a FROM element, by name."""
+
+Pins: TypeAlias = dict[Column, tuple[Source, ...]]
 """For each pinned column of each FROM element where its values come from."""
 
 _NONE: Elements = frozenset()
@@ -70,6 +77,7 @@ class Condition:
         nullable: those whose rows may be extended with NULLs before it is asked.
         of: what it is made of.
         outer: whether it is the ON of an outer join of one side, whose other side comes through whatever it says.
+        everywhere: whether every row that comes out of the SELECT has passed it.
     """
 
     says: Alternatives
@@ -77,6 +85,7 @@ class Condition:
     nullable: Elements
     of: Any
     outer: bool = False
+    everywhere: bool = False
 
 
 @dataclass(slots=True)
@@ -91,9 +100,17 @@ class Scope:
     elements: list[FromClause] = field(default_factory=list[FromClause])
     conditions: list[Condition] = field(default_factory=list[Condition])
 
-    def restrict(self, condition: Any, restricts: Elements, nullable: Elements, *, outer: bool = False) -> None:
+    def restrict(
+        self,
+        condition: Any,
+        restricts: Elements,
+        nullable: Elements,
+        *,
+        outer: bool = False,
+        everywhere: bool = False,
+    ) -> None:
         """Add a condition."""
-        self.conditions.append(Condition(alternatives(condition), restricts, nullable, condition, outer))
+        self.conditions.append(Condition(alternatives(condition), restricts, nullable, condition, outer, everywhere))
 
 
 def enter_select(select: Select[Any], froms: Sequence[FromClause]) -> Scope:
@@ -104,33 +121,41 @@ def enter_select(select: Select[Any], froms: Sequence[FromClause]) -> Scope:
         froms: what is really rendered in FROM, after correlation.
     """
     scope = Scope()
-    nullable = _NONE.union(*(_enter(element, scope)[1] for element in froms))
+    nullable = _NONE.union(*(_enter(element, scope, everywhere=True)[1] for element in froms))
     for criterion in where_criteria(select):
-        scope.restrict(criterion, frozenset(scope.elements), nullable)
+        scope.restrict(criterion, frozenset(scope.elements), nullable, everywhere=True)
     return scope
 
 
-def _enter(element: FromClause, scope: Scope) -> tuple[Elements, Elements]:
+def _enter(element: FromClause, scope: Scope, *, everywhere: bool) -> tuple[Elements, Elements]:
     """Note the elements below a FROM element and the ON conditions on them.
+
+    Args:
+        element: what stands in FROM.
+        scope: where they are noted.
+        everywhere: whether every row that comes out has a row of it, not one extended with NULLs.
 
     Returns:
         Those elements, and those of them whose rows may be extended with NULLs.
     """
     if isinstance(element, FromGrouping):
-        return _enter(element.element, scope)
+        return _enter(element.element, scope, everywhere=everywhere)
     if isinstance(element, Join):
-        return _enter_join(element, scope)
+        return _enter_join(element, scope, everywhere=everywhere)
     scope.elements.append(element)
     return frozenset({element}), _NONE
 
 
-def _enter_join(join: Join, scope: Scope) -> tuple[Elements, Elements]:
+def _enter_join(join: Join, scope: Scope, *, everywhere: bool) -> tuple[Elements, Elements]:
     # The left side's own ON conditions were noted for the left side's elements: what an outer join above does to
     # them (extend with NULLs) does not widen which of their rows matter.
-    (left, null_left), (right, null_right) = _enter(join.left, scope), _enter(join.right, scope)
+    inner = everywhere and not join.isouter and not join.full
+    left, null_left = _enter(join.left, scope, everywhere=everywhere and not join.full)
+    right, null_right = _enter(join.right, scope, everywhere=inner)
     restricts = _NONE if join.full else right if join.isouter else left | right
     if join.onclause is not None:
-        scope.restrict(join.onclause, restricts, null_left | null_right, outer=join.isouter and not join.full)
+        outer = join.isouter and not join.full
+        scope.restrict(join.onclause, restricts, null_left | null_right, outer=outer, everywhere=inner)
     extended = left | right if join.full else right if join.isouter else _NONE
     return left | right, null_left | null_right | extended
 
@@ -173,11 +198,16 @@ def pinned_columns(statement: Any, table: FromClause) -> dict[str, Bound]:
 
 
 Lookup: TypeAlias = Callable[[Place], "tuple[Source, ...] | None"]
-Selected: TypeAlias = Callable[[SameAsSelected], "tuple[Source, ...] | None"]
+Following: TypeAlias = Callable[[SameAsSelected | HasRows], Iterable[tuple[Column, tuple[Source, ...]]]]
 
 
 def _nothing(_: object) -> None:
     """Return ``None``: nothing is known."""
+
+
+def _none_follow(_: object) -> tuple[()]:
+    """Return no pins."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,33 +221,35 @@ class _Placed:
 def solve(
     scope: Scope,
     *,
-    given: Mapping[tuple[FromClause, str], tuple[Source, ...]] | None = None,
+    given: Mapping[Column, tuple[Source, ...]] | None = None,
     elsewhere: Lookup = _nothing,
-    selected: Selected = _nothing,
+    following: Following = _none_follow,
 ) -> list[Pins]:
     """Return the pins of a scope: one set for each alternative of its conditions.
+
+    Pins of columns that are not in the scope, of enclosing SELECTs, are among them: they hold where a row comes out.
 
     Args:
         scope: the FROM clause with its conditions.
         given: pins of its elements that are known from outside.
-        elsewhere: the values of a column that is not in the scope (of an enclosing SELECT), if they are known.
-        selected: the values that the column of a subquery has, if they are known.
+        elsewhere: the values of a column that is not in the scope, if they are known.
+        following: the pins that follow from what a condition says of a subquery.
     """
     choices: list[tuple[_Placed, ...]] = [()]
     for condition in scope.conditions:
         if len(choices) * len(condition.says) <= ALTERNATIVE_LIMIT:
             placed = [tuple(_Placed(fact, condition) for fact in facts) for facts in condition.says]
             choices = [left + right for left, right in product(choices, placed)]
-    return [_Solver(scope, elsewhere, selected).run(facts, dict(given or {})) for facts in choices]
+    return [_Solver(scope, elsewhere, following).run(facts, dict(given or {})) for facts in choices]
 
 
 class _Solver:
     """Finds the pins that follow from one conjunction of facts."""
 
-    def __init__(self, scope: Scope, elsewhere: Lookup, selected: Selected) -> None:
+    def __init__(self, scope: Scope, elsewhere: Lookup, following: Following) -> None:
         self._inside = frozenset(scope.elements)
         self._elsewhere = elsewhere
-        self._selected = selected
+        self._following = following
         self._pins: Pins = {}
 
     def run(self, facts: Iterable[_Placed], given: Pins) -> Pins:
@@ -227,24 +259,26 @@ class _Solver:
             if isinstance(each.fact, Same):
                 equalities.append((each.fact, each.at))
             elif isinstance(each.fact, Has):
-                self._pin(each.fact.place, each.fact.sources, each.at)
+                self._pin(each.fact.place.key, each.fact.sources, each.at)
             else:
-                self._hand(self._selected(each.fact), each.fact.place, each.at)
+                for column, sources in self._following(each.fact):
+                    self._pin(column, sources, each.at)
         while any(self._hand_on(fact, at) for fact, at in equalities):
             pass
         return self._pins
 
-    def _pin(self, place: Place, sources: tuple[Source, ...] | None, at: Condition) -> bool:
+    def _pin(self, column: Column, sources: tuple[Source, ...], at: Condition) -> bool:
         """Pin a column, unless it has as good a pin already; return whether something is new."""
-        if sources is None or place.element not in at.restricts:
+        if not self._restricts(at, column[0]) or (column[0] in at.nullable and has_null(sources)):
             return False
-        if place.element in at.nullable and has_null(sources):
-            return False
-        known = self._pins.get(place.key)
+        known = self._pins.get(column)
         if known is not None and _cost(known) <= _cost(sources):
             return False
-        self._pins[place.key] = sources
+        self._pins[column] = sources
         return True
+
+    def _restricts(self, at: Condition, element: FromClause) -> bool:
+        return element in at.restricts if element in self._inside else at.everywhere
 
     def _hand_on(self, fact: Same, at: Condition) -> bool:
         if not compares_alike(fact.left.type, fact.right.type):
@@ -254,10 +288,11 @@ class _Solver:
 
     def _hand(self, sources: tuple[Source, ...] | None, target: Place, at: Condition) -> bool:
         # Equality is never true of NULL, so its source is not handed on.
-        return sources is not None and not has_null(sources) and self._pin(target, sources, at)
+        return sources is not None and not has_null(sources) and self._pin(target.key, sources, at)
 
     def _known(self, place: Place) -> tuple[Source, ...] | None:
-        return self._pins.get(place.key) if place.element in self._inside else self._elsewhere(place)
+        known = self._pins.get(place.key)
+        return known if known is not None or place.element in self._inside else self._elsewhere(place)
 
 
 def has_null(sources: tuple[Source, ...]) -> bool:
