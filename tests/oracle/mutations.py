@@ -14,8 +14,6 @@ import rowstamp.analysis.changed
 import rowstamp.analysis.conditions
 import rowstamp.analysis.effects
 import rowstamp.analysis.found
-import rowstamp.analysis.pins
-import rowstamp.analysis.reads
 import rowstamp.analysis.upserts
 import rowstamp.analysis.writes
 import rowstamp.orm.attachment
@@ -27,6 +25,7 @@ import rowstamp.orm.transaction
 import rowstamp.orm.writes
 from rowstamp.analysis.dependencies import Needs
 from rowstamp.analysis.writes import Rows
+from rowstamp.codec import canonical
 from rowstamp.core import Core
 from rowstamp.model import Dependency, Unknown
 from rowstamp.orm.transaction import TransactionState, state_of
@@ -68,10 +67,6 @@ def no_unknown_rows_of_reads(patch: Patch) -> None:
         return replace(found, certain=tuple(each for each in found.certain if not isinstance(each.value, Unknown)))
 
     patch.setattr(rowstamp.orm.shape, "needs", needs)
-
-
-def rows_seen_do_not_count(patch: Patch) -> None:
-    patch.setattr(rowstamp.orm.shape, "rows_seen", lambda *_, **__: list[Dependency]())
 
 
 def lookups_find_everything(patch: Patch) -> None:
@@ -219,33 +214,5 @@ def released_savepoints_clear(patch: Patch) -> None:
     patch.setattr(DefaultDialect, "do_release_savepoint", release)
 
 
-def on_restricts_both_sides(patch: Patch) -> None:
-    pins: Any = rowstamp.analysis.pins
-    enter = pins._enter
-
-    def enter_join(join: Any, scope: Any) -> Any:
-        both = enter(join.left, scope)[0] | enter(join.right, scope)[0]
-        scope.restrict(join.onclause, both, frozenset())
-        return both, frozenset()
-
-    patch.setattr(pins, "_enter_join", enter_join)
-
-
-def or_counts_as_and(patch: Patch) -> None:
-    patch.setattr(rowstamp.analysis.conditions, "either", rowstamp.analysis.conditions.both)
-
-
-def one_appearance_is_enough(patch: Patch) -> None:
-    original = rowstamp.analysis.reads._pins
-
-    def pins(occurrences: Any, notes: Any) -> Any:
-        return original(occurrences[:1], notes)
-
-    patch.setattr(rowstamp.analysis.reads, "_pins", pins)
-
-
-def fragments_read_nothing(patch: Patch) -> None:
-    def with_text(reads: Any, *_: Any) -> Any:
-        return rowstamp.analysis.reads.ReadAnalysis(reads, None, rowstamp.analysis.reads.Access.READS)
-
-    patch.setattr(rowstamp.analysis.reads, "_with_text", with_text)
+def rows_without_a_value_stay(patch: Patch) -> None:
+    _publish(patch, lambda effect: effect.value != canonical((None,)))

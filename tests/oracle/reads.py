@@ -22,13 +22,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, immediateload, joinedload, selectinload, subqueryload
 
 from tests.harness import plain
-from tests.oracle.key_reads import KeyReads
 from tests.oracle.read import OPTIONS, Read, need, rows, typed, unordered
+from tests.oracle.subquery_reads import SubqueryReads
 
 EAGER: Final = (joinedload, selectinload, subqueryload, immediateload)
 
 
-class Reads(KeyReads):
+class Reads(SubqueryReads):
     """Draws reads of a schema."""
 
     def pool(self, size: int, only: str = "") -> list[Read]:

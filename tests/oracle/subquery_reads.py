@@ -1,0 +1,134 @@
+"""Reads whose rows are named under NOT, or at another place than where they are read: in EXISTS, unions, subqueries and CTEs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import and_, exists, func, not_, or_, select, union, union_all
+
+from tests.oracle.key_reads import KeyReads
+from tests.oracle.precision import Need
+from tests.oracle.read import Read, need, rows
+
+
+class SubqueryReads(KeyReads):
+    """Draws them."""
+
+    def of_c(self, *numbers: int, columns: set[str]) -> Need:
+        """Name rows of `c` by the row of `b` they refer to."""
+        return Need(self.s.c.name, ("b_id",), frozenset((number,) for number in numbers), frozenset({*columns, "b_id"}))
+
+    # ------------------------------------------------------------------------------------------------------- NOT
+
+    def read_not_or(self) -> Read:
+        number, b = self.number(), self.s.b
+        condition = not_(or_(b.c.id != number, b.c.code == "c1"))
+        return rows("NOT of OR", select(b).where(condition), core=self.core(), needs=(need(b, (number,)),))
+
+    def read_not_and(self) -> Read:
+        number, code, b = self.number(), f"c{self.number()}", self.s.b
+        return rows("NOT of AND", select(b).where(not_(and_(b.c.id != number, b.c.code != code))))
+
+    def read_not_null(self) -> Read:
+        b = self.s.b
+        condition = not_(or_(b.c.a_id.is_not(None), b.c.n > 5))
+        return rows("NOT of IS NOT NULL", select(b).where(condition), needs=self.of_b("a_id", None))
+
+    # ---------------------------------------------------------------------------------------------------- EXISTS
+
+    def _exists(self, select_list: Any, number: int) -> Any:
+        b, c = self.s.b, self.s.c
+        named = self.rng.choice([c.c.b_id, b.c.id]) == number
+        return exists(select(select_list).where(c.c.b_id == b.c.id, named).correlate(b))
+
+    def read_exists_names(self) -> Read:
+        number, b, c = self.number(), self.s.b, self.s.c
+        statement = select(b.c.code).where(self._exists(c.c.b_id, number))
+        needs = (need(b, (number,), columns=["id", "code"]), self.of_c(number, columns=set()))
+        return rows("EXISTS names", statement, core=self.core(), needs=needs)
+
+    def read_exists_count(self) -> Read:
+        return rows("EXISTS of a count", select(self.s.b.c.code).where(self._exists(func.count(), self.number())))
+
+    def read_not_exists_names(self) -> Read:
+        return rows("NOT EXISTS names", select(self.s.b.c.code).where(~self._exists(self.s.c.c.v, self.number())))
+
+    # ---------------------------------------------------------------------------------------------------- unions
+
+    def read_union_given_out(self) -> Read:
+        one, other = self.number(), self.number()
+        b, c, p = self.s.b, self.s.c, self.s.p
+        some = union(select(b.c.id).where(b.c.id == one), select(p.c.id).where(p.c.id == other))
+        if self.rng.random() < 0.5:
+            statement = select(c.c.v).where(c.c.b_id.in_(some))
+        else:
+            part = some.subquery()
+            statement = select(c.c.v).join(part, part.c.id == c.c.b_id)
+        needs = (
+            need(b, (one,), columns=["id"]),
+            need(p, (other,), columns=["id"]),
+            self.of_c(one, other, columns={"v"}),
+        )
+        return rows("union handed out", statement, core=self.core(), needs=needs)
+
+    def _union(self) -> Any:
+        b, p = self.s.b, self.s.p
+        return self.rng.choice([union, union_all])(select(b.c.id, b.c.code), select(p.c.id, p.c.name))
+
+    def read_union_taken(self) -> Read:
+        number = self.number()
+        some = self.rng.choice([self._union().subquery(), self._union().cte("some")])
+        needs = (
+            need(self.s.b, (number,), columns=["id", "code"]),
+            need(self.s.p, (number,), columns=["id", "name"]),
+        )
+        return rows("union taken", select(some.c.code).where(some.c.id == number), needs=needs)
+
+    def read_cut_union(self) -> Read:
+        union_ = self._union()
+        some = union_.order_by(union_.selected_columns.id, union_.selected_columns.code).limit(3).subquery()
+        return rows("cut union", select(some.c.code).where(some.c.id == self.number()))
+
+    # ------------------------------------------------------------------------------------------------ subqueries
+
+    def _taken(self, inner: Any) -> Any:
+        return inner.subquery() if self.rng.random() < 0.5 else inner.cte("some")
+
+    def read_subquery_taken(self) -> Read:
+        number, b = self.number(), self.s.b
+        some = self._taken(select(b.c.id, b.c.code, b.c.n))
+        needs = (need(b, (number,), columns=["id", "code", "n"]),)
+        return rows("subquery taken", select(some.c.code).where(some.c.id == number), core=self.core(), needs=needs)
+
+    def read_group_taken(self) -> Read:
+        key, b = self.s.a_key(self.number()), self.s.b
+        some = self._taken(select(b.c.a_id, func.count().label("count")).group_by(b.c.a_id))
+        needs = self.of_b("a_id", key, columns=set())
+        return rows("group taken", select(some.c.count).where(some.c.a_id == key), needs=needs)
+
+    def read_cut_taken(self) -> Read:
+        b = self.s.b
+        some = self._taken(select(b.c.id, b.c.code).order_by(b.c.n.desc(), b.c.id).limit(2))
+        return rows("subquery with a LIMIT", select(some.c.code).where(some.c.id == self.number()))
+
+    def read_null_taken(self) -> Read:
+        a, b = self.s.a, self.s.b
+        some = self._taken(select(a.c.name, b.c.a_id).outerjoin_from(a, b, b.c.a_id == a.c.id))
+        return rows("subquery with missing rows", select(some.c.name).where(some.c.a_id.is_(None)))
+
+    def read_missing(self) -> Read:
+        a, b = self.s.a, self.s.b
+        statement = select(a.c.name).outerjoin_from(a, b, b.c.a_id == a.c.id).where(b.c.a_id.is_(None))
+        return rows("missing rows", statement, core=self.core())
+
+    # --------------------------------------------------------------------------------------------------- columns
+
+    def read_where_column(self) -> Read:
+        key, b = self.s.a_key(self.number()), self.s.b
+        statement = select(b.c.code).where(b.c.a_id == key, b.c.n > self.rng.randint(0, 3))
+        return rows("column of WHERE", statement, needs=self.of_b("a_id", key, columns={"code", "n"}))
+
+    def read_joined_where(self) -> Read:
+        a, b = self.s.a, self.s.b
+        statement = select(b.c.code, b.c.a_id, a.c.name).join_from(b, a, a.c.id == b.c.a_id)
+        return rows("join that asks", statement.where(b.c.id < 4, a.c.name > f"w{self.rng.randint(20, 70)}"))
