@@ -237,7 +237,7 @@ class Core:
         elif outcome.ticket is None:
             refuse("a stamp is held")
         else:
-            note(self, outcome.ticket.tokens)
+            note(self, outcome.ticket.tokens, outcome.ticket.guard)
 
     def capture(self, stamps: Sequence[bytes]) -> Mapping[bytes, bytes] | None:
         """Capture stamps for a part of a cached function's result; ``None`` if one is held or the store cannot be used."""

@@ -21,14 +21,14 @@ Stamps of the guard for which nothing has to stand, because the result shows tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from rowstamp.model import StampState, StoreSnapshot, fresh_token
 from rowstamp.protocol import Flow, Mint, Read, Ticket, tokens_of
 
-__all__ = ["Instead", "narrow"]
+__all__ = ["Instead", "narrow", "narrowed_call"]
 
 
 class Instead(NamedTuple):
@@ -65,18 +65,53 @@ def narrow(
         stays: those of the ticket's guard on which the entry stands all the same.
         mint: makes tokens that were never used.
     """
-    left = dict.fromkeys(ticket.guard if guard is None else guard)
     tokens = {stamp: token for stamp, token in ticket.tokens.items() if stamp not in ticket.guard or stamp in stays}
+    left = ticket.guard if guard is None else guard
+    found = yield from _with_rows(tokens, rows, {stamp: ticket.tokens[stamp] for stamp in left}, mint)
+    if found is None:
+        return ticket
+    more = [stamp for stamp in found if stamp not in tokens]
+    return replace(ticket, tokens=found, named=(*stays, *more), guard=())
+
+
+def narrowed_call(
+    captured: Mapping[bytes, bytes],
+    rows: Collection[bytes],
+    *,
+    guard: Collection[bytes],
+    without: Collection[bytes],
+    mint: Callable[[], bytes] = fresh_token,
+) -> Flow[Mapping[bytes, bytes]]:
+    """Return the tokens that a function's result stands on: the rows seen by all its statements in place of their guards, if it may.
+
+    One time for the whole function, after its last statement: two round trips, however many statements have a guard, and none if
+    none has. Each guard was captured before the first load that depends on it, so that the argument holds for each of these loads.
+
+    Args:
+        captured: what its statements have captured, the guards included.
+        rows: the names of the stamps of the rows that they have shown.
+        guard: the stamps in whose place these stand.
+        without: the stamps on which it does not depend then, the guards among them.
+        mint: makes tokens that were never used.
+    """
+    tokens = {stamp: token for stamp, token in captured.items() if stamp not in without}
+    found = yield from _with_rows(tokens, rows, {stamp: captured[stamp] for stamp in guard}, mint)
+    return captured if found is None else found
+
+
+def _with_rows(
+    tokens: dict[bytes, bytes], rows: Collection[bytes], guard: Mapping[bytes, bytes], mint: Callable[[], bytes]
+) -> Flow[dict[bytes, bytes] | None]:
+    """Return tokens with those of rows seen, captured now, or ``None`` if the guard has other tokens after that."""
     more = [stamp for stamp in dict.fromkeys(rows) if stamp not in tokens]
+    captured: Mapping[bytes, bytes] | None = {}
     if more:
         minted: tuple[StampState, ...] = yield Mint({stamp: mint() for stamp in more})
         captured = tokens_of(dict(zip(more, minted, strict=True)))
-        if captured is None:
-            return ticket
-        tokens.update(captured)
-    if left:
-        again: StoreSnapshot = yield Read(None, tuple(left))
-        states = zip(left, again.stamps, strict=True)
-        if any(state.token != ticket.tokens[stamp] for stamp, state in states):
-            return ticket
-    return replace(ticket, tokens=tokens, named=(*stays, *more), guard=())
+    if captured is None:
+        return None
+    if guard:
+        again: StoreSnapshot = yield Read(None, tuple(guard))
+        if any(state.token != token for state, token in zip(again.stamps, guard.values(), strict=True)):
+            return None
+    return {**tokens, **captured}

@@ -10,10 +10,24 @@ import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-__all__ = ["Recorder", "active", "note", "recorders", "recording", "refuse", "used_under"]
+__all__ = ["Recorder", "Shown", "active", "note", "recorders", "recording", "refuse", "used_under"]
+
+
+class Shown(NamedTuple):
+    """What the results of all loads of a call say of stamps on which it does not depend by itself.
+
+    Attributes:
+        rows: the stamps of the rows that they show.
+        guard: the stamps in whose place these stand, if they still have their tokens after the rows' were captured.
+        without: the stamps on which nothing depends then, the guard among them.
+    """
+
+    rows: Collection[bytes]
+    guard: Collection[bytes]
+    without: Collection[bytes]
 
 
 class Recorder:
@@ -26,7 +40,10 @@ class Recorder:
         settings: the settings of connections that its key holds, so that what is read under them may be part of its result.
     """
 
-    __slots__ = ("_captured", "_lock", "_tokens", "closed", "owner", "parent", "reason", "sessions", "settings")
+    __slots__ = (
+        "_captured", "_certain", "_guard", "_lock", "_rows", "_tokens", "_untold",
+        "closed", "owner", "parent", "reason", "sessions", "settings",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +64,11 @@ class Recorder:
         """For each session met, what had been loaded into it before: as old as it may be, and so no part of a result."""
         self._captured = captured
         self._tokens: dict[bytes, bytes] = {}
+        self._certain: set[bytes] = set()
+        # For each stamp on which loads depend only unless their rows show otherwise, how many have not told them.
+        self._untold: dict[bytes, int] = {}
+        self._guard: set[bytes] = set()
+        self._rows: dict[bytes, None] = {}
         self._lock = threading.Lock()
 
     @property
@@ -55,11 +77,52 @@ class Recorder:
         with self._lock:
             return dict(self._tokens)
 
-    def adopt(self, stamps: Iterable[bytes]) -> list[bytes]:
-        """Depend on stamps whose tokens are known from before; return those that are still to be captured."""
+    def load(self, unless_shown: Collection[bytes]) -> None:
+        """Take note of a load that depends on these stamps unless :meth:`tell` says of its result that it does not."""
         with self._lock:
+            for stamp in unless_shown:
+                self._untold[stamp] = self._untold.get(stamp, 0) + 1
+
+    def tell(
+        self,
+        unless_shown: Collection[bytes],
+        rows: Iterable[bytes],
+        *,
+        guard: Collection[bytes] = (),
+        stays: Collection[bytes] = (),
+    ) -> None:
+        """Say what the result of such a load depends on in place of these stamps.
+
+        Args:
+            unless_shown: as they were given to :meth:`load`.
+            rows: the stamps of the rows that it shows.
+            guard: those of the stamps for which these stand.
+            stays: those of the stamps on which it depends all the same.
+        """
+        with self._lock:
+            self._certain.update(stays)
+            self._guard.update(guard)
+            self._rows.update(dict.fromkeys(rows))
+            for stamp in unless_shown:
+                self._untold[stamp] -= 1
+
+    def shown(self) -> Shown:
+        """Return what stands in place of stamps on which, by what every load has told, nothing depends."""
+        with self._lock:
+            without = {stamp for stamp, times in self._untold.items() if not times} - self._certain
+            return Shown(tuple(self._rows), without & self._guard, without)
+
+    def adopt(self, stamps: Collection[bytes], unless_shown: Collection[bytes] = ()) -> list[bytes]:
+        """Depend on stamps whose tokens are known from before; return those that are still to be captured.
+
+        Args:
+            stamps: the stamps.
+            unless_shown: further ones, on which a result may turn out not to depend.
+        """
+        with self._lock:
+            self._certain.update(stamps)
             missing: list[bytes] = []
-            for stamp in stamps:
+            for stamp in (*stamps, *unless_shown):
                 if stamp in self._tokens:
                     continue
                 token = self._captured.get(stamp)
@@ -69,9 +132,14 @@ class Recorder:
                     self._tokens[stamp] = token
             return missing
 
-    def add(self, tokens: Mapping[bytes, bytes]) -> None:
-        """Depend on stamps under these tokens; one that is known under another token has changed meanwhile."""
-        self.adopt(tokens)
+    def add(self, tokens: Mapping[bytes, bytes], unless_shown: Collection[bytes] = ()) -> None:
+        """Depend on stamps under these tokens; one that is known under another token has changed meanwhile.
+
+        Args:
+            tokens: token by stamp name.
+            unless_shown: those of the stamps on which a result may turn out not to depend.
+        """
+        self.adopt([stamp for stamp in tokens if stamp not in unless_shown], unless_shown)
         with self._lock:
             changed = any(self._tokens.setdefault(stamp, token) != token for stamp, token in tokens.items())
         if changed:
@@ -114,11 +182,17 @@ def recording(recorder: Recorder | None) -> Generator[None]:
         _active.reset(token)
 
 
-def note(owner: object, tokens: Mapping[bytes, bytes]) -> None:
-    """Report that something was used which stands on these tokens, captured before it was loaded."""
+def note(owner: object, tokens: Mapping[bytes, bytes], unless_shown: Collection[bytes] = ()) -> None:
+    """Report that something was used which stands on these tokens, captured before it was loaded.
+
+    Args:
+        owner: the cache.
+        tokens: token by stamp name.
+        unless_shown: those of the stamps on which its result may turn out not to depend; whoever loads it tells.
+    """
     for recorder in recorders():
         if recorder.owner is owner:
-            recorder.add(tokens)
+            recorder.add(tokens, unless_shown)
         else:
             recorder.refuse("it reads through another cache")
 

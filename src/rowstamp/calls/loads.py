@@ -11,6 +11,7 @@ from rowstamp.calls.steps import Load, Step, Steps
 from rowstamp.core import Core
 from rowstamp.errors import StoreError, UncacheableValue
 from rowstamp.protocol_calls import CallMiss, call_ticket, capture
+from rowstamp.protocol_seen import narrowed_call
 from rowstamp.recording import Recorder, active, note
 from rowstamp.stampede import jittered
 
@@ -45,7 +46,7 @@ class Loads:
         if recorder.reason is not None:
             call.bypass(recorder.reason)
             return value
-        yield from self._fill(call, recorder.tokens, value, load_time)
+        yield from self._fill(call, recorder, value, load_time)
         return value
 
     def _capture(self, call: Call, recorder: Recorder) -> Generator[Step, Any, None]:
@@ -68,7 +69,7 @@ class Loads:
         recorder.add(tokens)
         note(self._core, {stamp: recorder.tokens[stamp] for stamp in call.required})
 
-    def _fill(self, call: Call, tokens: dict[bytes, bytes], value: Any, load_time: float) -> Generator[Step, Any, None]:
+    def _fill(self, call: Call, recorder: Recorder, value: Any, load_time: float) -> Generator[Step, Any, None]:
         try:
             body = call.pack(value)
         except UncacheableValue as exc:
@@ -77,6 +78,8 @@ class Loads:
         entry = call.entry_now()
         ttl = call.ttl_empty if call.ttl_empty is not None and is_empty(value) else call.ttl
         try:
+            shown = recorder.shown()
+            tokens = yield from narrowed_call(recorder.tokens, shown.rows, guard=shown.guard, without=shown.without)
             ticket = call_ticket(entry, tokens)
             seconds = jittered(ttl, call.jitter)
             yield from self._core.filling(ticket, body, ttl=seconds, load_time=load_time, linger=call.stale.longest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import event
@@ -14,7 +15,7 @@ from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.collations import ask_for_collations
 from rowstamp.orm.images import OWN
 from rowstamp.orm.raw import note_release, note_savepoint, note_text
-from rowstamp.orm.reads import Execution, serve_or_fill
+from rowstamp.orm.reads import Execution, executed_for, serve_or_fill
 from rowstamp.orm.record import record
 from rowstamp.orm.replay import ReplayCursor
 from rowstamp.orm.transaction import guard_commits, state_of, unguard_commits
@@ -112,8 +113,9 @@ def _dispatch(
     execute: Callable[[], None],
 ) -> bool | None:
     compiled = context.compiled
-    if active() is not None:
-        record(attachment, connection, context, sql, parameters)
+    tell = record(attachment, connection, context, sql, parameters) if active() is not None else None
+    if tell is not None:
+        execute = partial(executed_for, context, execute, tell)
     if compiled is not None and context.isddl:
         return note_ddl(attachment, connection, context, sql, execute) or None
     if context.isinsert or context.isupdate or context.isdelete:
@@ -134,4 +136,8 @@ def _dispatch(
     if compiled is None or compiled.isplaintext:
         return note_text(attachment, connection, sql, execute, parameters) or None
     analysis = execution.shape(attachment).analysis
-    return note_select(attachment, connection, analysis, execution, execute) or None
+    if note_select(attachment, connection, analysis, execution, execute):
+        return True
+    if tell is not None:
+        execute()
+    return tell is not None or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -37,6 +37,7 @@ __all__ = [
     "Marker",
     "Prepared",
     "count_miss",
+    "executed_for",
     "in_turn",
     "lookup",
     "prepare",
@@ -409,6 +410,16 @@ def _execute_and_fill(attachment: Attachment, context: Any, prepared: Prepared, 
         linger=prepared.stale.longest,
         instead=prepared.found.instead(rows),
     )
+
+
+def executed_for(context: Any, execute: Callable[[], None], tell: Callable[[Sequence[Sequence[Any]]], None]) -> None:
+    """Execute a statement all of whose rows are read at once and told, and then given out as if they had not been read."""
+    execute()
+    cursor = context.cursor
+    if cursor.description is not None:
+        rows = cursor.fetchall()
+        _swap_cursor(context, ReplayCursor(rows, cursor.description, cursor.rowcount))
+        tell(rows)
 
 
 def _swap_cursor(context: Any, replay: ReplayCursor) -> None:

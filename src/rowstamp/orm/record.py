@@ -19,9 +19,9 @@ Rows reached neither through a session nor through an argument (globals, closure
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import inspect, select
 from sqlalchemy.engine import Connection
@@ -32,6 +32,7 @@ from rowstamp._sqlalchemy import (
     has_mapper_entities,
     in_greenlet,
     is_initializing,
+    is_server_side,
     load_options,
     loaded_states,
 )
@@ -42,6 +43,7 @@ from rowstamp.orm.option import OPTION
 from rowstamp.orm.reads import Execution
 from rowstamp.orm.replica import BEHIND, may_be_behind
 from rowstamp.orm.settings import UNKNOWN_STATE, settings_of
+from rowstamp.orm.shape import Stamped
 from rowstamp.orm.transaction import TransactionState, state_of
 from rowstamp.recording import Recorder, recorders, refuse, used_under
 
@@ -69,7 +71,11 @@ class _Loaded:
 # ------------------------------------------------------------------------------------------------- statements
 
 
-def record(attachment: Attachment, connection: Connection, context: Any, sql: str, parameters: Any) -> None:
+Tell: TypeAlias = Callable[[Sequence[Sequence[Any]]], None]
+"""Reports the rows that an execution has returned."""
+
+
+def record(attachment: Attachment, connection: Connection, context: Any, sql: str, parameters: Any) -> Tell | None:
     """Report an execution that is about to be sent on a connection; its stamps are captured now.
 
     Args:
@@ -78,12 +84,15 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
         context: SQLAlchemy's execution context.
         sql: the text.
         parameters: the parameters as the driver gets them.
+
+    Returns:
+        What to call with all rows of the result, as the driver gave them, if they may take the place of whole tables.
     """
     if is_initializing(connection):
-        return
+        return None
     if context.isddl or context.isinsert or context.isupdate or context.isdelete or context.executemany:
         refuse("it writes")
-        return
+        return None
     execution = Execution.sent(context, sql, parameters)
     shape = execution.shape(attachment)
     found = shape.dependencies(execution.values, execution.translate, ())
@@ -99,11 +108,27 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
         reason = "the transaction's snapshot is older than the stamps"
     if reason is not None:
         refuse(reason)
-        return
+        return None
     _check_loaded(attachment, context, execution)
-    _depend(attachment, [*found.stamps, *found.unless_shown])
+    _depend(attachment, found.stamps, found.unless_shown)
     if may_be_behind(attachment, connection, view):
         refuse(BEHIND)
+    return _teller(found) if found.unless_shown and not is_server_side(context) else None
+
+
+def _teller(found: Stamped) -> Tell:
+    """Return what reports the rows of an execution to the calls that are under way now."""
+    waiting = list(recorders())
+    for recorder in waiting:
+        recorder.load(found.unless_shown)
+
+    def tell(rows: Sequence[Sequence[Any]]) -> None:
+        instead = found.instead(rows)
+        if instead is not None:
+            for recorder in waiting:
+                recorder.tell(found.unless_shown, instead.rows, guard=instead.guard, stays=instead.stays)
+
+    return tell
 
 
 def _reason_on(state: TransactionState, attachment: Attachment, dependencies: Collection[Any]) -> str | None:
@@ -117,14 +142,14 @@ def _reason_on(state: TransactionState, attachment: Attachment, dependencies: Co
     return None
 
 
-def _depend(attachment: Attachment, stamps: list[bytes]) -> None:
+def _depend(attachment: Attachment, stamps: list[bytes], unless_shown: list[bytes]) -> None:
     """Capture the stamps that are not captured yet, once for all calls under way."""
     waiting: list[tuple[Recorder, list[bytes]]] = []
     for recorder in recorders():
         if recorder.owner is not attachment.core:
             recorder.refuse("it reads through another cache")
         elif recorder.reason is None:
-            waiting.append((recorder, recorder.adopt(stamps)))
+            waiting.append((recorder, recorder.adopt(stamps, unless_shown)))
     missing = list(dict.fromkeys(stamp for _, wanted in waiting for stamp in wanted))
     if not missing:
         return
@@ -133,7 +158,7 @@ def _depend(attachment: Attachment, stamps: list[bytes]) -> None:
         if tokens is None:
             recorder.refuse("a stamp is held or the store is down")
         else:
-            recorder.add({stamp: tokens[stamp] for stamp in wanted})
+            recorder.add({stamp: tokens[stamp] for stamp in wanted}, unless_shown)
 
 
 def record_hit(attachment: Attachment, context: Any, connection: Connection | None) -> None:
