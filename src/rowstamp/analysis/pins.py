@@ -30,6 +30,7 @@ from rowstamp._sqlalchemy.selects import where_criteria
 from rowstamp.analysis.conditions import (
     ALTERNATIVE_LIMIT,
     Alternatives,
+    Between,
     Bound,
     Constant,
     Fact,
@@ -301,5 +302,11 @@ def has_null(sources: tuple[Source, ...]) -> bool:
 
 
 def _cost(sources: tuple[Source, ...]) -> int:
-    """Return about how many values these are; a list counts as a few."""
-    return sum(1 if not isinstance(source, Bound) or not source.expanding else 4 for source in sources)
+    """Return about how many values these are; a list counts as a few, and what lies between two values as more, for it may be any number."""
+    return sum(map(_cost_of, sources))
+
+
+def _cost_of(source: Source) -> int:
+    if isinstance(source, Between):
+        return 8
+    return 4 if isinstance(source, Bound) and source.expanding else 1

@@ -48,6 +48,7 @@ def by_id(*values: object) -> set[str]:
         (or_(and_(products_.id == 1, products_.name == "a"), and_(products_.id == 2, products_.price > 3)), [1, 2]),
         (and_(or_(products_.id == 1, products_.id == 2), or_(products_.name == "a", products_.id == 1)), [1, 2]),
         (and_(products_.id.in_([1, 2]), products_.id == 1), [1]),
+        (and_(products_.id.between(0, 9), products_.id == 1), [1]),
         (and_(products_.id > 0, and_(products_.name != "x", products_.id == 7)), [7]),
     ],
     ids=str,
