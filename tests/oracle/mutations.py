@@ -11,7 +11,6 @@ from sqlalchemy.engine.default import DefaultDialect
 
 import rowstamp.analysis.cascades
 import rowstamp.analysis.changed
-import rowstamp.analysis.conditions
 import rowstamp.analysis.effects
 import rowstamp.analysis.found
 import rowstamp.analysis.upserts
