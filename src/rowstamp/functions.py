@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 from sqlalchemy.orm import Session
 
 from rowstamp._sqlalchemy import run_in_greenlet
-from rowstamp.calls import Call, Calls, Detach, drive, drive_async
+from rowstamp.calls import Call, Calls, Detach, Steps, drive, drive_async
 from rowstamp.config import check_tags, check_ttl
 from rowstamp.errors import ConfigurationError
 from rowstamp.events import Stats
@@ -147,6 +147,29 @@ class _Cached(Generic[P]):
         tags = self._signature.tags_of_call(args, kwargs)
         return None if tags is None else self._quick.attempt(args, kwargs, tuple(tags), self._signature.instance)
 
+    def _steps(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        attempt: Attempt | None = None,
+        seen: Seen | None = None,
+        *,
+        serve: bool = True,
+    ) -> tuple[Steps, Callable[[], Any]]:
+        """Return the steps that answer a call, and its load."""
+        bound = self._bind(args, kwargs)
+        load = self._loader(bound, args, kwargs)
+        detach = self._detach(bound, load, lambda: self._in_own_session(args, kwargs))
+        return self._calls.answer(self._call(bound, attempt, seen, detach), serve=serve), load
+
+    def _loader(self, bound: BoundCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """Return what runs the function."""
+        raise NotImplementedError
+
+    def _in_own_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Open a session, and give the call that means the same in it and its load."""
+        raise NotImplementedError
+
     def _detach(self, bound: BoundCall, load: Callable[[], Any], in_session: Callable[[], Any]) -> Detach | None:
         """Return what a load opens that goes on without the caller; ``None`` if it could not do without what it was given."""
         if bound.entities:
@@ -218,26 +241,13 @@ class CachedFunction(_Cached[P], Generic[P, R]):
             value, seen = quick.ask(attempt)
             if value is not MISS:
                 return value  # type: ignore[no-any-return]
-        return self._answer(args, kwargs, serve=True, attempt=attempt, seen=seen)
+        steps, load = self._steps(args, kwargs, attempt, seen)
+        return drive(self._core, steps, load)  # type: ignore[no-any-return]
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function whatever is stored, and store its result."""
-        return self._answer(args, kwargs, serve=False)
-
-    def _answer(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        serve: bool,
-        attempt: Attempt | None = None,
-        seen: Seen | None = None,
-    ) -> R:
-        bound = self._bind(args, kwargs)
-        load = self._loader(bound, args, kwargs)
-        detach = self._detach(bound, load, lambda: self._in_own_session(args, kwargs))
-        call = self._call(bound, attempt, seen, detach)
-        return drive(self._core, self._calls.answer(call, serve=serve), load)  # type: ignore[no-any-return]
+        steps, load = self._steps(args, kwargs, serve=False)
+        return drive(self._core, steps, load)  # type: ignore[no-any-return]
 
     def _loader(self, bound: BoundCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
         def load() -> Any:
@@ -294,26 +304,13 @@ class AsyncCachedFunction(_Cached[P], Generic[P, R]):
             value, seen = await quick.ask_awaited(attempt) if quick.awaited else quick.ask(attempt)
             if value is not MISS:
                 return value  # type: ignore[no-any-return]
-        return await self._answer(args, kwargs, serve=True, attempt=attempt, seen=seen)
+        steps, load = self._steps(args, kwargs, attempt, seen)
+        return await drive_async(self._core, steps, load)  # type: ignore[no-any-return]
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function whatever is stored, and store its result."""
-        return await self._answer(args, kwargs, serve=False)
-
-    async def _answer(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        serve: bool,
-        attempt: Attempt | None = None,
-        seen: Seen | None = None,
-    ) -> R:
-        bound = self._bind(args, kwargs)
-        load = self._loader(bound, args, kwargs)
-        detach = self._detach(bound, load, lambda: self._in_own_session(args, kwargs))
-        call = self._call(bound, attempt, seen, detach)
-        return await drive_async(self._core, self._calls.answer(call, serve=serve), load)  # type: ignore[no-any-return]
+        steps, load = self._steps(args, kwargs, serve=False)
+        return await drive_async(self._core, steps, load)  # type: ignore[no-any-return]
 
     def _loader(self, bound: BoundCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Awaitable[Any]]:
         async def load() -> Any:
