@@ -65,7 +65,7 @@ SEEDS = 20
         (reading_without.one_part_of_a_union_is_enough, 1, (), "union_given_out"),
         (reading_without.columns_read_do_not_count, 2, (), "where_column"),
         (reading_without.only_selected_columns_count, 2, (), "where_column"),
-        (reading_without.what_decides_does_not_count, 0, ("update_row",), "joined_where"),
+        (reading_without.what_decides_does_not_count, 3, ("update_row",), "joined_where"),
         (without.rows_without_a_value_stay, 0, ("insert_row", "delete_row"), "foreign_key_null"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
