@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,34 @@ def test_its_tags_end_it(cache: Cache, load: Loads) -> None:
     cache.get_or_load("rates", load, tags=["money", "home"])
     cache.invalidate(tags=["home"])
     assert cache.get_or_load("rates", load, tags=["money", "home"]) == 2
+
+
+class Touched(TrickStore):
+    """Remembers how many stamps each operation has touched."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.touched: list[int] = []
+
+    def touch(self, tokens: Mapping[bytes, bytes]) -> None:
+        self.touched.append(len(tokens))
+        super().touch(tokens)
+
+
+def test_tags_are_ended_by_their_own_stamps_however_much_hangs_on_them(load: Loads) -> None:
+    """One operation on as many stamps as there are tags, with ten values as with two hundred."""
+    store = Touched()
+    with Cache(store) as cache:
+        for values in (10, 200):
+            for key in range(values):
+                cache.get_or_load(key, load, tags=["money", "home"])
+            loaded = load.number
+            store.calls.clear()
+            cache.invalidate(tags=["money", "home"])
+            assert store.calls == ["touch"]
+            cache.get_or_load(0, load, tags=["money", "home"])
+            assert load.number == loaded + 1
+    assert store.touched == [2, 2]
 
 
 def test_the_rows_it_was_made_of_end_it(cache: Cache, tmp_path: Path) -> None:
