@@ -21,19 +21,20 @@ from tests.conformance.models import COUNTED, FIRST_GENERATED, Base, build
 from tests.harness import Backend, Env
 from tests.servers.mariadb import MariaDBServer
 
+# On the other line of SQLAlchemy each database is met once more, and each of the two ways to wait, but not every driver.
 SQLITE = [
     Backend("sqlite", "pysqlite", asynchronous=False),
     Backend("sqlite", "aiosqlite", asynchronous=True, awaited_store=True),
 ]
+PSYCOPG_ASYNC = Backend("postgresql", "psycopg", asynchronous=True, id="psycopg_async", once=True)
 POSTGRES = [
     Backend("postgresql", "psycopg", asynchronous=False),
-    # Between its two neighbours nothing is left that could depend on SQLAlchemy's line.
-    Backend("postgresql", "psycopg", asynchronous=True, id="psycopg_async", once=True),
+    PSYCOPG_ASYNC,
     Backend("postgresql", "asyncpg", asynchronous=True, awaited_store=True),
 ]
 MARIADB = [
     Backend("mariadb", "pymysql", asynchronous=False),
-    Backend("mariadb", "asyncmy", asynchronous=True, awaited_store=True),
+    Backend("mariadb", "asyncmy", asynchronous=True, awaited_store=True, once=True),
 ]
 
 
@@ -200,7 +201,14 @@ def environment(request: pytest.FixtureRequest) -> Generator[Env]:
     env.call(env.close)
 
 
-@pytest.fixture(params=SQLITE + POSTGRES + MARIADB, ids=str)
+# What is no more PostgreSQL's than any other database's has psycopg to go through, and asyncpg's way to wait.
+EVERYWHERE = [
+    pytest.param(each, marks=pytest.mark.deep) if each is PSYCOPG_ASYNC else each
+    for each in SQLITE + POSTGRES + MARIADB
+]
+
+
+@pytest.fixture(params=EVERYWHERE, ids=str)
 def env(request: pytest.FixtureRequest) -> Generator[Env]:
     yield from environment(request)
 

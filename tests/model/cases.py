@@ -131,10 +131,8 @@ EVERYDAY: Final = (
     READ_TWICE,
     UPDATES,
     SNAPSHOTS,
-    OLD_SNAPSHOTS,
     LAPSES,
     OVERLAP,
-    TWO_ENTRIES,
     PIECEWISE,
     INVALIDATIONS,
     WRITE_TWICE,
@@ -143,6 +141,8 @@ EVERYDAY: Final = (
 
 DEEP: Final = (
     THREE_WRITERS,
+    OLD_SNAPSHOTS,
+    TWO_ENTRIES,
     Config(
         name="2 writers of {0} and {0,1} × 2 readers of {0,1}, 2 restarts, COMMIT in doubt, crash anywhere, expiry",
         entries=((0, 1),),

@@ -195,7 +195,11 @@ SECOND_PART = Config(
 
 
 @pytest.mark.parametrize("flows", [Calls(), RememberingCalls()], ids=lambda flows: type(flows).__name__)
-@pytest.mark.parametrize("config", [TWO_PARTS, TWO_WRITERS, PIECEWISE, MIXED], ids=lambda config: config.name)
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(TWO_PARTS, marks=pytest.mark.deep), TWO_WRITERS, PIECEWISE, MIXED],
+    ids=lambda config: config.name,
+)
 def test_every_interleaving_of_calls(config: Config, flows: Flows, report: Report) -> None:
     result = report(explore(config, flows=flows))
 

@@ -34,7 +34,11 @@ class ReadsTheEntryLast(StoreModel):
 
 
 @pytest.mark.parametrize(
-    "config", [replace(cases.BASE, atomic=False), cases.PIECEWISE], ids=["one stamp", "two stamps"]
+    "config",
+    [
+        pytest.param(replace(cases.BASE, atomic=False), id="one stamp"),
+        pytest.param(cases.PIECEWISE, id="two stamps", marks=pytest.mark.deep),
+    ],
 )
 def test_the_entry_may_be_read_last(config: Config, report: Callable[[Exploration], Exploration]) -> None:
     result = report(explore(replace(config, name=f"{config.name}; entry last"), store=ReadsTheEntryLast()))

@@ -14,7 +14,7 @@ from tests.oracle.databases import postgres_engine, sqlite_engine
 from tests.oracle.program import DifferenceError, Figures, program
 from tests.servers.support import Databases
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]
 
 SEEDS = 20
 """Most programs that are tried. The first one given notices it today; new kinds of reads and writes may change that."""

@@ -18,6 +18,8 @@ from rowstamp.stampede import earliest, is_early
 from rowstamp.stores.memory import MemoryStore
 from rowstamp.testing import FakeClock
 
+pytestmark = pytest.mark.once
+
 TTL, LOAD = 100.0, 4.0
 ONE_LOAD_TIME = 1 - math.exp(-1)
 """The random number whose lot is exactly one load time before the end."""

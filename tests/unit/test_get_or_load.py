@@ -17,6 +17,8 @@ from rowstamp.testing import FakeClock
 from tests.tricks import TrickStore
 from tests.unit.query_models import CategoryStats, Product, User, fill
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def clock() -> FakeClock:

@@ -18,6 +18,8 @@ from rowstamp.testing import FakeClock
 from tests.tricks import TrickStore
 from tests.unit.query_models import CategoryStats, Product, fill
 
+pytestmark = pytest.mark.once
+
 
 class Loads:
     """Knows the even numbers, and which it was asked for."""
