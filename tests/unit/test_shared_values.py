@@ -7,7 +7,6 @@ import decimal
 import enum
 import uuid
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -20,14 +19,10 @@ pytestmark = pytest.mark.once
 
 @dataclass(frozen=True)
 class Shell:
-    """Has a dictionary, which a property writes to."""
+    """Has a dictionary, which anybody may write to."""
 
     name: str
     number: int
-
-    @cached_property
-    def parts(self) -> list[str]:
-        return [self.name]
 
 
 class Colour(enum.Enum):
