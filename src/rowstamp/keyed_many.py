@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,13 @@ from rowstamp.calls import Calls, Steps
 from rowstamp.calls.call import NOTHING
 from rowstamp.calls.loads import is_empty
 from rowstamp.calls.steps import Load, Wait, running_loop
+from rowstamp.calls.turns import ask_for_turn, giving_back
 from rowstamp.config import check_tags, check_ttl
 from rowstamp.errors import StoreError, UncacheableValue
 from rowstamp.keyed import ABSENT, MISSING, Keyed, find_many, plan_as, shared_stamps, value_of
 from rowstamp.model import DIGEST_SIZE, fresh_token
-from rowstamp.protocol import Ticket, Unlease
+from rowstamp.protocol import Ticket
 from rowstamp.protocol_calls import call_ticket, capture
-from rowstamp.protocol_lease import Turn, take_turn
 from rowstamp.recording import Recorder, active, note
 from rowstamp.stampede import PATIENCE, Flight, jittered
 from rowstamp.values import pack_result
@@ -153,45 +153,30 @@ class ManyCall:
         One lease for all keys, so that it costs the same however many they are; only who misses just these keys finds it taken. Nobody
         waits for a lease who has one, and a load waits for nobody, so that nobody waits for ever.
         """
-        holder, lease = fresh_token(), self._lease()
-        turn: Turn[dict[bytes, bytes] | None] = Turn(leased=False)
-        try:
-            if self.core.leases:
-                turn = yield from self._take_turn(values, lease, holder)
-            if self.asked:
-                values.update((yield from self._load(turn.found or captured)))
-        except GeneratorExit:
-            turn = replace(turn, leased=False)  # nobody is left to do anything: the lease ends by itself
-            raise
-        finally:
-            if turn.leased:
-                try:
-                    yield Unlease(lease, holder)
-                except StoreError:
-                    self.core.counters.count("store_errors")
+        core = self.core
+        if not core.leases:
+            return (yield from self._load_missing(values, captured))
+        holder, lease, count = fresh_token(), self._lease(), core.counters.count
+        turn = yield from ask_for_turn(
+            core,
+            lease,
+            lambda: self._find(values),
+            holder=holder,
+            patience=PATIENCE,
+            count=count,
+            served=lambda _: not self.asked,
+        )
+        steps = self._load_missing(values, turn.found or captured)
+        return (yield from giving_back(lease, holder, steps, count=count) if turn.leased else steps)
+
+    def _load_missing(self, values: dict[Any, Any], captured: dict[bytes, bytes]) -> Generator[Any, Any, None]:
+        if self.asked:
+            values.update((yield from self._load(captured)))
 
     def _lease(self) -> bytes:
         """Return the name of the lease of all keys that are asked for."""
         entries = sorted(self.keyed[key][0].entry() for key in self.asked)
         return entries[0] if len(entries) == 1 else blake2b(b"".join(entries), digest_size=DIGEST_SIZE).digest()
-
-    def _take_turn(
-        self, values: dict[Any, Any], lease: bytes, holder: bytes
-    ) -> Generator[Any, Any, Turn[dict[bytes, bytes] | None]]:
-        try:
-            return (
-                yield from take_turn(
-                    lease,
-                    lambda: self._find(values),
-                    holder=holder,
-                    ttl=self.core.config.lease,
-                    patience=PATIENCE,
-                    served=lambda _: not self.asked,
-                )
-            )
-        except StoreError:
-            self.core.counters.count("store_errors")
-            return Turn(leased=False)
 
     def _load(self, captured: dict[bytes, bytes]) -> Generator[Any, Any, dict[Any, Any]]:
         """Load the keys that are asked for, recorded, and store what there is of them."""

@@ -22,7 +22,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from rowstamp.protocol import Lease, Operation
 from rowstamp.protocol_calls import CallHit
 
-__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MOST_LEASES", "Look", "Pause", "Turn", "take_turn"]
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MOST_LEASES", "Look", "Pause", "Turn", "is_hit", "take_turn"]
 
 F = TypeVar("F")
 
