@@ -13,9 +13,9 @@ from typing import Any, Final
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-__all__ = ["MARIADB_ENDS", "is_outage"]
+__all__ = ["is_mariadb_end", "is_outage"]
 
-MARIADB_ENDS: Final = frozenset({1053, 1077, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927})
+_MARIADB_ENDS: Final = frozenset({1053, 1077, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927})
 """Errors by which MariaDB or MySQL ends a connection or a statement: shutdown, broken packets, a connection that was killed."""
 
 _MARIADB_REFUSALS: Final = frozenset({1040, 1129, 1203, 1969, 3024})
@@ -43,6 +43,14 @@ def is_outage(exc: BaseException) -> bool:
     return isinstance(exc, OSError) and exc.filename is None
 
 
+def is_mariadb_end(number: int) -> bool:
+    """Return whether an error of MariaDB or MySQL says that a connection or a statement has ended, rather than answers it.
+
+    The numbers from 2000 are those of their client: it has lost the server, or has not reached it.
+    """
+    return 2000 <= number < 3000 or number in _MARIADB_ENDS
+
+
 def _says_so(exc: DBAPIError, cause: Any) -> bool:
     code = getattr(cause, "sqlite_errorcode", None)
     if code is not None:
@@ -51,7 +59,7 @@ def _says_so(exc: DBAPIError, cause: Any) -> bool:
         return False
     number = cause.args[0] if cause is not None and cause.args else None
     if isinstance(number, int):
-        return 2000 <= number < 3000 or number in MARIADB_ENDS or number in _MARIADB_REFUSALS
+        return is_mariadb_end(number) or number in _MARIADB_REFUSALS
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     if isinstance(state, str):
         return state.startswith(_POSTGRESQL)

@@ -28,7 +28,7 @@ from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
 from rowstamp.codec import canonical
 from rowstamp.model import DIGEST_SIZE
 from rowstamp.orm.shape import Shape
-from rowstamp.outage import MARIADB_ENDS
+from rowstamp.outage import is_mariadb_end
 
 if TYPE_CHECKING:
     from rowstamp.core import Core
@@ -198,7 +198,7 @@ def _is_answer(dialect_name: str, exc: Any) -> bool:
         return isinstance(state, str) and not state.startswith(_DATABASE_ENDS)
     if dialect_name in {"mysql", "mariadb"}:
         number = exc.args[0] if exc.args else None
-        return isinstance(number, int) and not 2000 <= number < 3000 and number not in MARIADB_ENDS
+        return isinstance(number, int) and not is_mariadb_end(number)
     return True
 
 

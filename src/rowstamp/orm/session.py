@@ -45,7 +45,6 @@ from rowstamp.orm.record import found_in_identity_map, meet_session, record_hit,
 from rowstamp.orm.replay import REPLAY_CONNECTION, ReplayCursor
 from rowstamp.orm.stale import SESSION_CACHE, Asked, asked_of, old_rows, renew_behind
 from rowstamp.orm.transaction import TransactionState, state_of
-from rowstamp.outage import is_outage
 from rowstamp.recording import active
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class _ReadConnection(StandInConnection):
                     count_miss(self._attachment, marker)
                 return self._real().execute(statement, parameters, execution_options={**options, PREPARED: marker})
         except Exception as exc:
-            if not isinstance(marker, Prepared) or marker.old is None or not is_outage(exc):
+            if not isinstance(marker, Prepared) or marker.old is None or not marker.stale.counts(exc):
                 raise
             old = self._old(statement, parameters, options, existing, marker)
             if old is None:
