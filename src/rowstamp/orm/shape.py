@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -28,9 +28,9 @@ MEMO_LIMIT: Final = 512
 """Most sets of pinned values whose dependencies a shape remembers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stamped:
-    """What one execution depends on, with the names of the stamps that stand for it.
+    """What one execution depends on, with the names of the stamps that stand for it. It serves all executions with the same values.
 
     Attributes:
         dependencies: what its result depends on, whatever it shows.
@@ -48,12 +48,12 @@ class Stamped:
     needs: Needs
     owner: Shape
 
-    @property
+    @cached_property
     def before_load(self) -> tuple[Dependency, ...]:
         """What the result depends on as long as it is not known."""
         return (*self.dependencies, *self.needs.guard, *(stamp for stamp, _ in self.needs.new))
 
-    @property
+    @cached_property
     def unless_shown(self) -> list[bytes]:
         """The stamps on which it depends unless it shows certain rows."""
         return [*self.guard, *self.new]
