@@ -202,6 +202,20 @@ def test_exists_names_the_enclosing_row(env: Env) -> None:
         session.execute(delete(Review).where(Review.product_id == 1))
 
 
+def test_any_names_rows_of_the_other_side(env: Env) -> None:
+    """`any()` with a key of its own table; with the key by which it is joined, it names the row that has it, too."""
+    praised = STOCK.where(Product.reviews.any(and_(Review.id == 1, Review.stars > 4)))
+    reviewed = STOCK.where(Product.reviews.any(Review.product_id == 1))
+    with env.unconcerned(praised, reviewed), env.transaction() as session:
+        session.get_one(Review, 2).stars = 1
+    with env.unconcerned(reviewed), env.transaction() as session:
+        session.execute(update(Product).where(Product.id == 2).values(stock=7))
+    with env.change_of(praised), env.unconcerned(reviewed), env.transaction() as session:
+        session.get_one(Review, 1).stars = 1
+    with env.change_of(reviewed), env.transaction() as session:
+        session.execute(delete(Review).where(Review.product_id == 1))
+
+
 def test_a_union_in_from(env: Env) -> None:
     """Each part takes the pins of its reader, and what all parts pin is handed out."""
     named = union_all(select(Product.id, Product.name), select(Category.id, Category.name)).subquery()
