@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, event, insert, select, text
+from sqlalchemy import Column, Integer, MetaData, String, Table, event, insert, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
@@ -179,6 +179,32 @@ def test_a_write_after_use(mariadb_env: Env) -> None:
         connection.commit()
         connection.invalidate()
     assert env.rows(NAMES) == env.truth(NAMES)
+
+
+def test_an_engine_of_another_database_of_the_server(mariadb_env: Env) -> None:
+    """What an engine writes in its own database another reads by its qualified name; and each has entries of its own."""
+    env = mariadb_env
+    with env.behind() as session:
+        session.execute(text("CREATE DATABASE north"))
+        session.execute(text("CREATE TABLE north.tags (id INT PRIMARY KEY, name VARCHAR(50))"))
+        session.execute(text("INSERT INTO north.tags VALUES (1, 'north')"))
+    target = env.new_engine(env.url.replace("/shop?", "/north?"))
+    env.cache.attach(target)
+    tags = Table(
+        "tags",
+        MetaData(),
+        Column[int]("id", Integer, primary_key=True),
+        Column[str]("name", String(50)),
+        schema="north",
+    )
+    there = select(tags.c.name).where(tags.c.id == 1)
+    with env.change_of(there), env.open_session(target) as session:
+        session.execute(update(Tag).where(Tag.id == 1).values(name="changed"))
+        session.commit()
+    for _ in range(2):
+        assert env.rows(NAMES) == env.truth(NAMES)
+        with env.open_session(target) as session:
+            assert read(session, NAMES) == [("changed",)]
 
 
 # --------------------------------------------------------------------------------------- temporary tables

@@ -97,6 +97,11 @@ class Attachment:
         return self.engine.dialect
 
     @property
+    def database(self) -> tuple[str, str]:
+        """Its database: the scope, and which of the databases in it. Only MySQL and MariaDB have several in one."""
+        return self.scope, (self.engine.url.database or "") if self.dialect.name in _MYSQL else ""
+
+    @property
     def configured_level(self) -> str | None:
         """The isolation level that ``create_engine`` was told to give each connection."""
         return connect_isolation(self.dialect)
@@ -124,7 +129,7 @@ class Attachment:
     def _digest(self, translate: Mapping[Any, Any] | None) -> bytes:
         url, dialect = self.engine.url, self.dialect
         parts = (
-            self.scope,
+            *self.database,
             dialect.name,
             dialect.driver,
             url.username or "",
@@ -187,6 +192,8 @@ class Attachment:
         return self._called[compiled]
 
 
+_MYSQL: Final = frozenset({"mysql", "mariadb"})
+
 _DATABASE_ENDS: Final = ("08", "57")
 """Classes of SQLSTATE by which PostgreSQL, or a driver in its name, ends a connection or a statement: COMMIT may have taken place."""
 
@@ -196,7 +203,7 @@ def _is_answer(dialect_name: str, exc: Any) -> bool:
     if dialect_name == "postgresql":
         state = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
         return isinstance(state, str) and not state.startswith(_DATABASE_ENDS)
-    if dialect_name in {"mysql", "mariadb"}:
+    if dialect_name in _MYSQL:
         number = exc.args[0] if exc.args else None
         return isinstance(number, int) and not is_mariadb_end(number)
     return True
@@ -231,7 +238,8 @@ def database_identity(url: URL) -> str:
     """Return a name for the database behind a URL, the same for every driver that reaches it.
 
     Names of this machine are one name. An in-memory SQLite database exists once per engine, so its identity is
-    a new one each time.
+    a new one each time. What MySQL and MariaDB call databases are schemas of one server: a statement may name the tables of another,
+    so all of a server's are one.
     """
     backend = "mysql" if url.get_backend_name() == "mariadb" else url.get_backend_name()
     if backend == "sqlite":
@@ -240,7 +248,7 @@ def database_identity(url: URL) -> str:
     host = host if isinstance(host, str) else ",".join(host)
     host = "localhost" if host in {"127.0.0.1", "::1"} else host.lower()
     port = url.port or url.query.get("port") or {"postgresql": 5432, "mysql": 3306}.get(backend, "")
-    return f"{backend}://{host}:{port}/{url.database or ''}"
+    return f"{backend}://{host}:{port}/{'' if backend == 'mysql' else url.database or ''}"
 
 
 def same_name(one: Engine, other: Engine) -> bool:

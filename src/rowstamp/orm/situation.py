@@ -158,8 +158,8 @@ class Situation:
         if not is_clean(session):
             return "the session has changes that are not flushed"
         if not session_binds(session) or chooses_bind(session):
-            scopes = {attachment.scope for attachment in self.attachments}
-            return "the session chooses among several databases" if len(scopes) > 1 else None
+            databases = {attachment.database for attachment in self.attachments}
+            return "the session chooses among several databases" if len(databases) > 1 else None
         return None
 
     @staticmethod
