@@ -13,6 +13,7 @@ import rowstamp.analysis.cascades
 import rowstamp.analysis.changed
 import rowstamp.analysis.effects
 import rowstamp.analysis.found
+import rowstamp.analysis.inserted
 import rowstamp.analysis.upserts
 import rowstamp.analysis.writes
 import rowstamp.orm.attachment
@@ -97,9 +98,19 @@ def cascades_take_one_step(patch: Patch) -> None:
 
 
 def no_keys_of_inserts(patch: Patch) -> None:
-    patch.setattr(rowstamp.orm.transaction, "inserted_effects", lambda *_, **__: set[Dependency]())
+    patch.setattr(rowstamp.analysis.inserted, "inserted_effects", lambda *_, **__: set[Dependency]())
     patch.setattr(rowstamp.analysis.writes, "_inserted", lambda *_: iter(()))
     patch.setattr(rowstamp.orm.attachment, "plan_upsert", lambda *_: None)
+
+
+def keys_left_out_do_not_count(patch: Patch) -> None:
+    original: Any = vars(rowstamp.analysis.inserted)["inserted_effects"]
+
+    def of_primary_key(table: Any, awaited: Any, *args: Any, **options: Any) -> set[Dependency]:
+        found: set[Dependency] = original(table, [key for key in awaited if key.from_result], *args, **options)
+        return found
+
+    patch.setattr(rowstamp.analysis.inserted, "inserted_effects", of_primary_key)
 
 
 def keys_never_differ(patch: Patch) -> None:

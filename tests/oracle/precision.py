@@ -4,8 +4,8 @@ Nobody has to foresee what a write touches. The tables are read before it and af
 are the ones it changed, by whatever way, cascades of the database included. What the write names is added, be there such a row or not.
 
 A write whose rows *cannot* be known is one that says so: it returns `None`. Those are: SQL text; a table that the statement describes without
-its keys; rows made of a SELECT or chosen by another table; conditions that name no key; an upsert that sets a key; rows that replace
-others; and a new row without a primary key and without another key, for both of which the database has a default.
+its keys; rows made of a SELECT or chosen by another table; conditions that name no key; an upsert that sets a key; and rows that replace
+others.
 """
 
 from __future__ import annotations

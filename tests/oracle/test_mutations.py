@@ -35,6 +35,7 @@ SEEDS = 20
         (without.rows_of_cascades_stay, 4, ("delete_row", "delete"), ""),
         (without.cascades_take_one_step, 5, ("delete_row", "delete"), "unique"),
         (without.no_keys_of_inserts, 1, (), ""),
+        (without.keys_left_out_do_not_count, 0, ("add_without_key",), ""),
         (without.keys_never_differ, 0, ("lightweight", "insert_row"), ""),
         (without.no_text_writes, 6, (), ""),
         (without.changed_keys_stay, 1, ("change_key", "key_of_entity", "delete_row"), ""),

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from rowstamp import Cache, cached
 from tests.oracle.databases import sqlite_engine
-from tests.oracle.program import Figures, explore
+from tests.oracle.program import Figures, explore, program
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 
@@ -24,6 +24,18 @@ def test_reads_by_primary_key_outlive_writes_of_other_rows(seed: int, tmp_path: 
     with sqlite_engine(tmp_path / "oracle.db") as engine:
         explore(seed, 40, engine, figures, KNOWN)
     assert figures.pinned > 40
+
+
+def test_lists_by_a_default_outlive_rows_that_come_to_others(tmp_path: Path, figures: Figures) -> None:
+    """A row whose keys the database gives ends the lists by them that it comes to, and no others."""
+    before = figures.pinned
+    for seed in (508, 512):  # schemas in which such a list has an index of its own
+        with (
+            sqlite_engine(tmp_path / f"{seed}.db") as engine,
+            program(seed, engine, figures, ("add_without_key",), "flag") as each,
+        ):
+            each.run(range(20))
+    assert figures.pinned > before + 40
 
 
 @pytest.mark.parametrize("listed", ["read", "write"])

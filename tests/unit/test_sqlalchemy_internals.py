@@ -40,6 +40,7 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from rowstamp import _sqlalchemy as internals
 from rowstamp._sqlalchemy import selects, types
+from rowstamp._sqlalchemy.inserted import inserted_keys, returned_defaults
 from rowstamp._sqlalchemy.rest import resting_bind
 from rowstamp._sqlalchemy.upserts import conflict_columns, in_batches, set_on_conflict, skips_conflicts
 from rowstamp.orm.deferred import after_begin, listen_to_commits
@@ -210,7 +211,10 @@ def test_inserted_keys_are_known_after_the_execution(engine: Engine) -> None:
     event.listen(engine, "after_cursor_execute", lambda _c, _cur, _s, _p, context, _m: contexts.append(context))
     with engine.begin() as connection:
         connection.execute(insert(parent).values(name="a"))
-        assert internals.inserted_keys(contexts[-1]) == [(1,)]
+        assert inserted_keys(contexts[-1]) == [(1,)]
+        assert returned_defaults(contexts[-1]) is None
+        connection.execute(insert(parent).values(id=5).return_defaults(parent.c.name))
+        assert [row[parent.c.name] for row in returned_defaults(contexts[-1]) or ()] == [None]
 
 
 def test_a_compiled_statement_and_its_context_can_be_made_without_a_connection(engine: Engine) -> None:

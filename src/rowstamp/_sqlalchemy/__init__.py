@@ -83,18 +83,6 @@ def has_prefixes(statement: Any) -> bool:
     return bool(statement._prefixes)
 
 
-def inserted_keys(context: Any) -> Sequence[Sequence[Any] | None] | None:
-    """Return the primary key of each row an executed INSERT made, or ``None`` if they are not all known.
-
-    To be asked after the result was set up: SQLAlchemy remembers what it answers the first time.
-    """
-    try:
-        rows = context.inserted_primary_key_rows
-    except Exception:  # noqa: BLE001 - whatever a dialect raises here, the keys are simply not known
-        return None
-    return rows if rows is not None and len(rows) == len(context.compiled_parameters) else None
-
-
 def changed_columns(statement: Any) -> Sequence[Any]:
     """Return the columns (or their keys) that an UPDATE names in its own SET clause."""
     found: list[Any] = list(statement._values or ())

@@ -22,7 +22,7 @@ from rowstamp.analysis.tables import Change, cascaded, keys_differ
 from rowstamp.analysis.writes import KeyEffect, Rows, Touch, WriteAnalysis
 from rowstamp.model import Dependency, Unknown
 
-__all__ = ["awaits_result", "cascade_effects", "effects", "facets", "inserted_effects", "wide_effects"]
+__all__ = ["awaited_keys", "cascade_effects", "effects", "facets", "inserted_effects", "wide_effects"]
 
 Names = tuple[str, ...]
 
@@ -34,7 +34,7 @@ def effects(
     scope: str,
     dialect: Dialect,
     translate: Mapping[Any, Any] | None = None,
-    await_result: bool = False,
+    awaited: Sequence[KeyEffect] = (),
     image: Image | None = None,
     followed: set[Dependency] | None = None,
 ) -> set[Dependency]:
@@ -46,7 +46,7 @@ def effects(
         scope: the identity of the database.
         dialect: the dialect of the engine that executes it.
         translate: the ``schema_translate_map`` in force.
-        await_result: whether :func:`inserted_effects` will be asked for what only the database's answer tells.
+        awaited: the keys of new rows that :func:`inserted_effects` will be asked for, once the database has answered.
         image: the rows as they were just before, if they were asked for.
         followed: what the database changes along with these rows, if that was asked for.
     """
@@ -58,7 +58,7 @@ def effects(
         if not named_keys(analysis.table):
             found.add(Dependency.unknown_rows(scope, name, NOT_TOLD))
     for key in analysis.keys:
-        if not (await_result and key.from_result):
+        if not any(key is each for each in awaited):
             found |= _key_effects(key, names, parameter_sets, scope, dialect, image)
     differ = keys_differ(analysis.table, [key.key for key in analysis.keys], translated=bool(translate))
     found |= _unknown([name for name, differs in zip(names, differ, strict=True) if differs], scope)
@@ -68,15 +68,21 @@ def effects(
     return found | (followed or set()) | cascade_effects(changes, scope=scope, translate=translate)
 
 
-def awaits_result(analysis: WriteAnalysis, parameter_sets: Sequence[Mapping[str, Any]], dialect: Dialect) -> bool:
-    """Return whether the database's answer tells keys of inserted rows that the parameters do not."""
-    return any(
-        source_values(key.columns, touch.source, parameters, dialect) is None
-        for key in analysis.keys
-        if key.from_result
-        for touch in key.touches
-        for parameters in parameter_sets
-    )
+def awaited_keys(
+    analysis: WriteAnalysis, parameter_sets: Sequence[Mapping[str, Any]], dialect: Dialect
+) -> tuple[KeyEffect, ...]:
+    """Return the keys of new rows that are left to the database's answer: none, if the parameters tell the primary key."""
+
+    def is_given(key: KeyEffect) -> bool:
+        return all(
+            source_values(key.columns, touch.source, parameters, dialect) is not None
+            for touch in key.touches
+            for parameters in parameter_sets
+        )
+
+    if all(is_given(key) for key in analysis.keys if key.from_result):
+        return ()
+    return tuple(key for key in analysis.keys if not is_given(key))
 
 
 def facets(stamp: Dependency, columns: Iterable[str], *, moves: bool, new: bool = False) -> Iterator[Dependency]:
@@ -178,44 +184,41 @@ def _stamps(key: Key, names: Names, values: Iterable[bytes] | None, scope: str) 
 
 
 def inserted_effects(
-    analysis: WriteAnalysis,
-    rows: Sequence[Sequence[Any] | None] | None,
+    table: FromClause,
+    awaited: Sequence[KeyEffect],
+    images: Sequence[Mapping[str, Any]] | None,
     *,
     scope: str,
     dialect: Dialect,
     translate: Mapping[Any, Any] | None = None,
 ) -> set[Dependency]:
-    """Return what an INSERT touched of the primary key, from what the database gave to its rows.
+    """Return what an INSERT touched of the keys that its parameters did not tell.
 
     Args:
-        analysis: what :func:`analyse_dml` said of its shape.
-        rows: the primary key of each inserted row, or ``None`` where it is not known.
+        table: its target.
+        awaited: what :func:`awaited_keys` said.
+        images: what is known of each inserted row, by column name; ``None``: nothing.
         scope: the identity of the database.
         dialect: the dialect of the engine that executed it.
         translate: the ``schema_translate_map`` in force.
     """
-    names = _names(analysis.table, translate)
+    names = _names(table, translate)
     found: set[Dependency] = set()
-    for key in analysis.keys:
-        if key.from_result:
-            for stamp in _stamps(key.key, names, _inserted_values(key, analysis.table, rows, dialect), scope):
-                found.update(facets(stamp, (), moves=True, new=True))
+    for key in awaited:
+        for stamp in _stamps(key.key, names, _inserted_values(key, images, dialect), scope):
+            found.update(facets(stamp, (), moves=True, new=True))
     return found
 
 
 def _inserted_values(
-    key: KeyEffect, table: Any, rows: Sequence[Sequence[Any] | None] | None, dialect: Dialect
+    key: KeyEffect, images: Sequence[Mapping[str, Any]] | None, dialect: Dialect
 ) -> list[bytes] | None:
-    if rows is None:
+    if images is None or any(name not in image for image in images for name in key.key):
         return None
-    # The answer is in the order of the table's primary key, which need not be that of the key.
-    order = [column.name for column in table.primary_key]
     values: list[bytes] = []
-    for row in rows:
-        if row is None or len(row) != len(order):
-            return None
-        by_name = dict(zip(order, row, strict=True))
-        value = key_value(key.columns, dialect, [by_name[name] for name in key.key])
+    for image in images:
+        parts = [NULL if image[name] is None else image[name] for name in key.key]
+        value = key_value(key.columns, dialect, parts)
         if value is None:
             return None
         values.append(value)

@@ -110,6 +110,11 @@ class Upsert:
             found[target.parameter] = list(values)
         return found if max(map(len, found.values())) <= IMAGE_LIMIT else None
 
+    def asked_by(self, keys: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+        """Return the parameters of the question for rows of which the key is known that VALUES does not give."""
+        (target,) = self.targets
+        return {target.parameter: [key if len(target.columns) > 1 else key[0] for key in keys]}
+
     def effects(
         self,
         rows: Sequence[Any] | None,

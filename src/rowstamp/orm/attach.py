@@ -19,7 +19,7 @@ from rowstamp.orm.reads import Execution, executed_for, serve_or_fill
 from rowstamp.orm.record import record
 from rowstamp.orm.replay import ReplayCursor
 from rowstamp.orm.transaction import guard_commits, state_of, unguard_commits
-from rowstamp.orm.writes import note_ddl, note_dml, note_select
+from rowstamp.orm.writes import note_ddl, note_dml, note_result, note_select
 from rowstamp.recording import active
 
 __all__ = ["install", "remove"]
@@ -50,7 +50,10 @@ def install(attachment: Attachment) -> None:
 
         return _handle(attachment, statement, (), context, execute)
 
-    for listener in (do_execute, do_executemany, do_execute_no_params):
+    def after_execute(connection: Connection, _1: Any, _2: Any, _3: Any, _4: Any, result: Any) -> None:
+        note_result(attachment, connection, result)
+
+    for listener in (do_execute, do_executemany, do_execute_no_params, after_execute):
         attachment.listeners[listener.__name__] = listener
         event.listen(attachment.engine, listener.__name__, listener)
     if dialect.name == "postgresql":
@@ -93,7 +96,7 @@ def _handle(
         return None
     connection: Connection = context.root_connection
     state = state_of(connection.connection)
-    state.resolve(attachment, context)
+    state.executing(attachment, context)
     try:
         return _dispatch(attachment, connection, sql, parameters, context, execute)
     finally:

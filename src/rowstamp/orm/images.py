@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from rowstamp.analysis.images import IMAGE_LIMIT, Image, ImagePlan
+from rowstamp.analysis.inserted import Inserted
 from rowstamp.analysis.schema import schema_of
 from rowstamp.analysis.upserts import Upsert
 from rowstamp.model import Dependency
@@ -17,7 +18,7 @@ from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.sqlite import in_driver_transaction
 from rowstamp.orm.transaction import NO_SETTINGS, TransactionState
 
-__all__ = ["OWN", "ask", "question_rows", "rights_of", "upserted"]
+__all__ = ["OWN", "ask", "inserted", "question_rows", "rights_of", "upserted"]
 
 OWN: Final = "_rowstamp_own"
 """The execution option of the cache's own statements, which are neither reads nor writes of the application."""
@@ -81,6 +82,20 @@ def upserted(
         if rows is None or len(rows) > IMAGE_LIMIT:
             return None
     return plan.effects(rows, parameter_sets, scope=attachment.scope, dialect=attachment.dialect, translate=translate)
+
+
+def inserted(attachment: Attachment, connection: Connection, state: TransactionState, insert: Inserted) -> None:
+    """Ask for the keys of new rows that neither VALUES nor the result has told, by the primary keys that the result has."""
+    if state.altered or state.altered_locally or attachment.dialect.driver not in _DRIVERS:
+        return
+    plan, values = insert.plan, insert.question()
+    if plan is None or values is None:
+        return
+    if rights_of(attachment, connection, plan.table, plan.question, insert.translate) is Rights.NONE:
+        return
+    rows = question_rows(attachment, connection, plan.table, plan.question, values, insert.translate)
+    if rows is not None:
+        insert.shown(rows)
 
 
 def question_rows(

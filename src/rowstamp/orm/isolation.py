@@ -83,7 +83,7 @@ def observe(attachment: Attachment, connection: Connection, state: TransactionSt
         state: what is known of the driver connection behind it.
     """
     if attachment.dialect.name == "sqlite":
-        if not (state.effects or state.inserts or state.manual):
+        if not (state.effects or state.insert or state.manual):
             # Learn whether this engine really begins its transactions.
             attachment.begins = bool(attachment.begins) or in_driver_transaction(connection)
         state.left_open = True  # in doubt: a result may be open of which nothing was seen here

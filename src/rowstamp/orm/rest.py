@@ -64,7 +64,7 @@ def _nothing_on(attachment: Attachment, connection: Any) -> bool:
     if _TRANSLATE in connection.get_execution_options():
         return False
     state = state_of(connection.connection)
-    if state.effects or state.inserts or state.altered or state.altered_locally or state.manual:
+    if state.effects or state.insert or state.altered or state.altered_locally or state.manual:
         return False
     if state.settings != NO_SETTINGS:
         return False

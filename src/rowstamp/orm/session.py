@@ -123,7 +123,7 @@ class _ReadConnection(StandInConnection):
     ) -> Result[Any] | None:
         """Return an old result that may be served where the database is not there."""
         state = _state(existing) if existing is not None and not existing.invalidated else None
-        if active() is not None or (state is not None and (state.effects or state.inserts)):
+        if active() is not None or (state is not None and (state.effects or state.insert)):
             return None  # it would be part of another result, or hide that the transaction is lost
         rows = old_rows(self._attachment.core, prepared, prepared.stale.if_error)
         options = merged_options(statement, self.get_execution_options(), given)

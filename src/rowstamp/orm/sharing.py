@@ -59,7 +59,7 @@ def _may_share(attachment: Attachment, state: TransactionState | None) -> bool:
         return False  # perhaps nothing will be stored
     if active() is not None or _loading.get():
         return False
-    return state is None or not (state.effects or state.inserts)
+    return state is None or not (state.effects or state.insert)
 
 
 @contextmanager

@@ -246,7 +246,7 @@ class Situation:
         for attachment, bind in self._places():
             if attachment is None or not isinstance(bind, Connection):
                 continue
-            effects = state_of(bind.connection).all_effects(attachment, resolve=False)
+            effects = state_of(bind.connection).all_effects(attachment)
             found.update(stamp_names(self.core.config.namespace, effects))
         return found
 

@@ -17,9 +17,8 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy.engine import Dialect
 
-from rowstamp._sqlalchemy import connection_info, inserted_keys
-from rowstamp.analysis.effects import inserted_effects
-from rowstamp.analysis.writes import WriteAnalysis
+from rowstamp._sqlalchemy import connection_info
+from rowstamp.analysis.inserted import Inserted
 from rowstamp.model import Dependency, Unknown
 from rowstamp.orm.attachment import Attachment
 
@@ -44,7 +43,7 @@ class TransactionState:
     Attributes:
         effects: what its open transaction touched.
         noted: the execution of the statement noted last, of which there may be further batches.
-        inserts: the INSERT executed last, if the database assigned its keys: context, analysis, schema translation.
+        insert: the INSERT under way, if the database's answer has to tell keys of its rows, with its context.
         altered: why the same SQL may mean something else on this connection than on others; empty if it does not.
         altered_locally: the same, until the transaction ends.
         named: the declared settings that may ever have been changed.
@@ -60,7 +59,7 @@ class TransactionState:
 
     effects: set[Dependency] = field(default_factory=set[Dependency])
     noted: Any = None
-    inserts: list[tuple[Any, WriteAnalysis, Any]] = field(default_factory=list[tuple[Any, WriteAnalysis, Any]])
+    insert: tuple[Any, Inserted] | None = None
     altered: str = ""
     altered_locally: str = ""
     named: frozenset[str] = frozenset()
@@ -81,34 +80,32 @@ class TransactionState:
 
     def meets(self, dependencies: Iterable[Dependency], attachment: Attachment) -> bool:
         """Whether a read would see what this transaction has written and not committed."""
-        if not (self.effects or self.inserts):
+        if not (self.effects or self.insert):
             return False
-        effects = self.all_effects(attachment, resolve=False)
+        effects = self.all_effects(attachment)
         return Dependency.everything() in effects or not effects.isdisjoint(dependencies)
 
-    def resolve(self, attachment: Attachment, context: Any) -> None:
-        """Look up the keys of the INSERT before this execution, and let go of what it holds."""
+    def executing(self, attachment: Attachment, context: Any) -> None:
+        """Note that a statement is about to be executed. An INSERT before it that was never answered has unknown keys."""
         if self.noted is not context:
             self.noted = None
-        if self.inserts and self.inserts[-1][0] is not context:
-            effects = self.all_effects(attachment)
-            self.inserts.clear()
-            self.touch(effects)
+        if self.insert is not None and self.insert[0] is not context:
+            self.settle(attachment)
 
-    def all_effects(self, attachment: Attachment, *, resolve: bool = True) -> set[Dependency]:
-        """Return everything the transaction touched.
+    def awaited(self, context: Any) -> Inserted | None:
+        """Return the INSERT of an execution, if its answer has to tell keys of its rows."""
+        return self.insert[1] if self.insert is not None and self.insert[0] is context else None
 
-        Args:
-            attachment: the engine's attachment.
-            resolve: whether the results of the INSERTs are there, so that their keys can be asked for.
-        """
-        found = set(self.effects)
-        for context, analysis, translate in self.inserts:
-            rows = inserted_keys(context) if resolve else None
-            found |= inserted_effects(
-                analysis, rows, scope=attachment.scope, dialect=attachment.dialect, translate=translate
-            )
-        return found
+    def settle(self, attachment: Attachment) -> None:
+        """Touch what is known by now of the rows of the INSERT, and let go of it."""
+        effects, self.insert = self.all_effects(attachment), None
+        self.touch(effects)
+
+    def all_effects(self, attachment: Attachment) -> set[Dependency]:
+        """Return everything the transaction touched."""
+        if self.insert is None:
+            return set(self.effects)
+        return self.effects | self.insert[1].effects(scope=attachment.scope, dialect=attachment.dialect)
 
     def undone(self) -> None:
         """Note that a part of the transaction was rolled back, or all of it ended: settings may be what they were before."""
@@ -119,7 +116,7 @@ class TransactionState:
         """Forget the transaction that has ended."""
         self.undone()
         self.effects.clear()
-        self.inserts.clear()
+        self.insert = None
         self.noted = None
         self.altered_locally = ""
         self.manual = False

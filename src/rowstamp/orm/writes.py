@@ -11,12 +11,14 @@ from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.types import TypeEngine
 
 from rowstamp._sqlalchemy import is_table, parameter_values, table_prefixes
+from rowstamp._sqlalchemy.inserted import inserted_keys, returned_defaults
 from rowstamp._sqlalchemy.upserts import in_batches
 from rowstamp.analysis.cascades import fates
 from rowstamp.analysis.collect import TableKey, table_key
-from rowstamp.analysis.effects import awaits_result, effects
+from rowstamp.analysis.effects import awaited_keys, effects
 from rowstamp.analysis.functions import ALTERING
 from rowstamp.analysis.images import Image, ImagePlan
+from rowstamp.analysis.inserted import Inserted
 from rowstamp.analysis.reads import Access, ReadAnalysis
 from rowstamp.analysis.schema import schema_of
 from rowstamp.analysis.tables import acting_keys
@@ -25,14 +27,14 @@ from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment, Rights
 from rowstamp.orm.cascades import follow
 from rowstamp.orm.consequences import called_effects, named_effects, warn_of_everything, with_consequences
-from rowstamp.orm.images import ask, rights_of, upserted
+from rowstamp.orm.images import ask, inserted, rights_of, upserted
 from rowstamp.orm.publishing import Execute, is_alone, publish, publish_definition
 from rowstamp.orm.raw import commit_what_is_open, note_text
 from rowstamp.orm.reads import Execution
 from rowstamp.orm.settings import alter, may_alter
 from rowstamp.orm.transaction import TransactionState, state_of
 
-__all__ = ["note_ddl", "note_dml", "note_select"]
+__all__ = ["note_ddl", "note_dml", "note_result", "note_select"]
 
 
 def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
@@ -45,7 +47,7 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     analysis, plan = attachment.writes(context.compiled)
     translate = context.execution_options.get("schema_translate_map")
     values = parameter_values(context)
-    awaits = not alone and awaits_result(analysis, values, attachment.dialect)
+    awaited = () if alone else awaited_keys(analysis, values, attachment.dialect)
     called = _called(attachment, state, context, sql)
     image = (
         ask(attachment, connection, state, plan, values, translate)
@@ -60,7 +62,7 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
     def found(image: Image | None) -> set[Dependency]:
         scope, dialect = attachment.scope, attachment.dialect
         known = effects(
-            analysis, values, scope=scope, dialect=dialect, translate=translate, await_result=awaits, image=image,
+            analysis, values, scope=scope, dialect=dialect, translate=translate, awaited=awaited, image=image,
             followed=None if image is None else followed,
         )  # fmt: skip
         return known | called
@@ -69,7 +71,7 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
         rights = rights_of(attachment, connection, image.plan.table, image.plan.question, translate)
         _write_with_image(attachment, state, context, image, found, execute, rights)
         return True
-    if isinstance(plan, Upsert) and not (alone or awaits or (plan.skips and in_batches(context))):
+    if isinstance(plan, Upsert) and not (alone or awaited or (plan.skips and in_batches(context))):
         wrote: set[Dependency] | None = None
         try:
             execute()
@@ -77,9 +79,26 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
         finally:
             state.touch(with_consequences(attachment, found(None) if wrote is None else wrote | called))
         return True
-    if awaits:
-        state.inserts.append((context, analysis, translate))
+    if awaited:
+        asks = plan if isinstance(plan, Upsert) else None
+        state.insert = context, Inserted(analysis, awaited, values, asks, translate)
     return publish(attachment, connection, found(None), execute, alone=alone)
+
+
+def note_result(attachment: Attachment, connection: Connection, result: Any) -> None:
+    """Note what an INSERT has answered of its rows, and ask for the keys that are still unknown."""
+    context = getattr(result, "context", None)
+    if not getattr(context, "isinsert", False):
+        return
+    state = state_of(connection.connection)
+    insert = state.awaited(context)
+    if insert is None:
+        return
+    insert.answered(inserted_keys(context), returned_defaults(context))
+    try:
+        inserted(attachment, connection, state, insert)
+    finally:
+        state.settle(attachment)
 
 
 def _called(attachment: Attachment, state: TransactionState, context: Any, sql: str) -> set[Dependency]:

@@ -22,9 +22,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.engine import Dialect
 
-from rowstamp.analysis.effects import awaits_result, effects, inserted_effects, wide_effects
+from rowstamp.analysis.effects import awaited_keys, effects, wide_effects
+from rowstamp.analysis.images import IMAGE_LIMIT
+from rowstamp.analysis.inserted import Inserted
 from rowstamp.analysis.schema import NOT_TOLD
-from rowstamp.analysis.writes import analyse_dml
+from rowstamp.analysis.upserts import plan_upsert
+from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
 from rowstamp.explain import describe
 from tests.unit.analysis.shop import (
     MYSQL,
@@ -47,10 +50,26 @@ def touched(statement: Any, *parameter_sets: dict[str, Any], dialect: Dialect = 
     compiled = statement.compile(dialect=dialect, column_keys=column_keys)
     sets = [compiled.construct_params(each) for each in parameter_sets] or [compiled.construct_params()]
     analysis = analyse_dml(compiled)
-    awaits = awaits_result(analysis, sets, dialect)
-    found = effects(analysis, sets, scope="db", dialect=dialect, await_result=awaits)
+    awaited = awaited_keys(analysis, sets, dialect)
+    found = effects(analysis, sets, scope="db", dialect=dialect, awaited=awaited)
     stamps = {describe(each) for each in found if not each.facet and each.key != NOT_TOLD}
     return {name for name in stamps if not name.startswith("?.")}
+
+
+def told(
+    analysis: WriteAnalysis, sets: Any, keys: Any, returned: Any = None, *, shown: Any = (), plan: Any = None
+) -> set[str]:
+    """Return which rows of products an INSERT touched, from what the database has told of those that it made."""
+    made = Inserted(analysis, awaited_keys(analysis, sets, SQLITE), sets, plan, None)
+    made.answered(keys, returned)
+    if made.question() is not None:
+        made.shown(shown)
+    found = {describe(each) for each in made.effects(scope="db", dialect=SQLITE)}
+    names = {each.removeprefix("products.") for each in found if each.startswith("products.") and "!" not in each}
+    assert found == {
+        f"{name}.{each}{facet}" for name in ("products", "?.products") for each in names for facet in ("", "!")
+    }
+    return names
 
 
 def test_an_update_of_one_row_touches_the_table_and_the_row() -> None:
@@ -116,25 +135,66 @@ def test_generated_keys_of_inserts_wait_for_the_result() -> None:
     statement = insert(products).values(name="x", category_id=3)
     compiled = statement.compile(dialect=SQLITE)
     analysis = analyse_dml(compiled)
-    assert awaits_result(analysis, [compiled.construct_params()], SQLITE)
     assert touched(statement) == {"products", "products.category_id=<value 3>"}
-    known = {describe(each) for each in inserted_effects(analysis, [(7,)], scope="db", dialect=SQLITE)}
-    assert known == {f"{name}.id=<value 7>{facet}" for name in ("products", "?.products") for facet in ("", "!")}
+    assert told(analysis, [compiled.construct_params()], [(7,)]) == {"id=<value 7>"}
 
 
 def test_keys_that_inserts_give_themselves_wait_for_nothing() -> None:
     """Neither does ``executemany``."""
     analysis = analyse_dml(insert(products).compile(dialect=SQLITE, column_keys=["id", "name"]))
-    assert not awaits_result(analysis, [{"id": 1, "name": "x"}, {"id": 2, "name": "x"}], SQLITE)
-    assert awaits_result(analysis, [{"id": 1, "name": "x"}, {"id": None, "name": "x"}], SQLITE)
+    assert not awaited_keys(analysis, [{"id": 1, "name": "x"}, {"id": 2, "name": "x"}], SQLITE)
+    assert awaited_keys(analysis, [{"id": 1, "name": "x"}, {"id": None, "name": "x"}], SQLITE)
 
 
 @pytest.mark.parametrize("rows", [None, [None], [(None,)], [("7",)]], ids=str)
 def test_keys_of_inserts_that_are_not_known_touch_unknown_rows(rows: Any) -> None:
     """A read that found nothing may find the new row."""
     analysis = analyse_dml(insert(products).values(name="x").compile(dialect=SQLITE))
-    found = {describe(each) for each in inserted_effects(analysis, rows, scope="db", dialect=SQLITE)}
-    assert found == {f"{name}.id=?{facet}" for name in ("products", "?.products") for facet in ("", "!")}
+    assert told(analysis, [{}], rows) == {"id=?", "category_id=?"}
+
+
+LEFT_OUT = insert(products).values(name="x")
+"""An INSERT that gives neither the primary key nor another."""
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ([(7, 3)], {"id=<value 7>", "category_id=<value 3>"}),
+        ([(7, None)], {"id=<value 7>", "category_id=<value None>"}),
+        ([], {"id=<value 7>", "category_id=?"}),
+    ],
+    ids=["shown", "null", "hidden"],
+)
+def test_keys_that_are_left_out_are_asked_for(shown: Any, expected: set[str]) -> None:
+    """By the primary key that the database has given; a row that is not shown is not believed to have none."""
+    compiled = LEFT_OUT.compile(dialect=SQLITE)
+    analysis = analyse_dml(compiled)
+    assert told(analysis, [{}], [(7,)], shown=shown, plan=plan_upsert(analysis, compiled)) == expected
+    assert told(analysis, [{}], [(7,)]) == {"id=<value 7>", "category_id=?"}
+
+
+def test_keys_that_were_returned_are_not_asked_for() -> None:
+    """SQLAlchemy has asked for them, by RETURNING."""
+    compiled = LEFT_OUT.compile(dialect=SQLITE)
+    analysis = analyse_dml(compiled)
+    returned = [{products.c.category_id: 3}]
+    plan = plan_upsert(analysis, compiled)
+    assert told(analysis, [{}], [(7,)], returned, shown=[(7, 4)], plan=plan) == {
+        "id=<value 7>",
+        "category_id=<value 3>",
+    }
+
+
+def test_of_many_rows_the_keys_that_are_left_out_are_not_asked_for() -> None:
+    """No more than an image has."""
+    compiled = LEFT_OUT.compile(dialect=SQLITE)
+    analysis = analyse_dml(compiled)
+    made = Inserted(analysis, awaited_keys(analysis, [{}], SQLITE), [{}], plan_upsert(analysis, compiled), None)
+    made.answered([(number,) for number in range(IMAGE_LIMIT)], None)
+    assert made.question() is not None
+    made.answered([(number,) for number in range(IMAGE_LIMIT + 1)], None)
+    assert made.question() is None
 
 
 def test_every_row_of_values_is_known() -> None:
@@ -184,7 +244,7 @@ def test_null_in_a_column_that_cannot_have_it_is_unknown() -> None:
 def test_zero_asks_mysql_for_a_key() -> None:
     """As NULL does."""
     compiled = insert(products).values(id=0).compile(dialect=MYSQL)
-    assert awaits_result(analyse_dml(compiled), [compiled.params], MYSQL)
+    assert awaited_keys(analyse_dml(compiled), [compiled.params], MYSQL)
 
 
 @pytest.mark.parametrize(
