@@ -138,7 +138,7 @@ DO $$ DECLARE name text; BEGIN
     LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP;
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND
         NOT tablename = ANY ('{{{",".join(_TABLES)}}}')
-    LOOP EXECUTE format('DROP TABLE public.%I CASCADE', name); END LOOP;
+    LOOP EXECUTE format('DROP TABLE IF EXISTS public.%I CASCADE', name); END LOOP;
 END $$;
 {"".join(f"DELETE FROM {name};" for name in reversed(_TABLES))}
 {"".join(f"INSERT INTO {name} TABLE seed.{name};" for name in _TABLES)}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Sequence, event, func, insert, literal, select, text, update
+from sqlalchemy import Date, Sequence, String, cast, event, func, insert, literal, select, text, update
 
 from rowstamp import cached
 from rowstamp.analysis.text import LONGEST
@@ -37,6 +37,8 @@ SERVERS: dict[str, tuple[Any, str]] = {
 POSTGRESQL: dict[str, tuple[Any, str]] = {
     "sequence": (select(Product.id, Sequence("tags_id_seq").next_value()), "it advances a sequence"),
     "sequence in text": (text("SELECT nextval('tags_id_seq') FROM products"), "volatile function nextval()"),
+    "hint that locks": (FIRST.with_statement_hint("FOR UPDATE"), "it locks rows"),
+    "moment": (select(Product.id, cast(literal("today", String), Date)), "may mean the present moment"),
     "settings": (select(Product.id, func.set_config("a.b", "c", True)), "it changes the connection's settings"),
 }
 

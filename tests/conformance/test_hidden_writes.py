@@ -275,3 +275,25 @@ def test_a_write_after_a_statement_that_cannot_be_compiled(env: Env) -> None:
             session.execute(select(Unknown()).options(cached()))
         session.connection().exec_driver_sql("UPDATE products SET name = 'raw' WHERE id = 1")
         session.commit()
+
+
+@pytest.mark.parametrize("written", ["parent", "child"])
+def test_rows_that_are_inherited(postgres_env: Env, written: str) -> None:
+    """PostgreSQL shows the rows of a table in those that it inherits from: a write to either ends what is read of both."""
+    metadata = MetaData()
+    tables = {
+        name: Table(
+            f"{name}_rows",
+            metadata,
+            Column("id", Integer, primary_key=True),
+            Column("name", String),
+            postgresql_inherits=parent,
+        )
+        for name, parent in (("parent", None), ("child", "parent_rows"))
+    }
+    create(postgres_env, metadata, (tables["child"], [{"id": 1, "name": "one"}]))
+    reads = [select(each.c.name).where(each.c.id == 1) for each in tables.values()]
+    with postgres_env.change_of(*reads), postgres_env.transaction() as session:
+        session.execute(update(tables[written]).where(tables[written].c.id == 1).values(name="two"))
+    with postgres_env.change_of(*reads), postgres_env.transaction() as session:
+        session.execute(delete(tables[written]).where(tables[written].c.id == 1))

@@ -7,8 +7,8 @@ from sqlalchemy import event, func, select, text, update
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 from rowstamp import cached
-from tests.conformance.models import Base, Customer, Product, Tag
-from tests.harness import Env, Node, read, sync_engine
+from tests.conformance.models import FREE_ID, Base, Category, Customer, Product, Tag
+from tests.harness import Env, Node, everything, read, sync_engine
 
 NAMES = select(Tag.name).order_by(Tag.id)
 CUSTOMERS = select(Customer.name).order_by(Customer.id)
@@ -251,6 +251,58 @@ def test_a_listener_that_rewrites_the_sql(env: Env, order: str, name: str) -> No
                 assert read(session, CUSTOMERS) == [(expected,)]
                 assert read(connection, CUSTOMERS) == [(expected,)]
     assert len(env.rows(CUSTOMERS)) == 2
+
+
+@pytest.mark.parametrize("way", ["flush", "many", "update"])
+def test_a_write_that_a_listener_rewrites(env: Env, way: str) -> None:
+    """What a `retval=True` listener sends to another table ends what is read of that, and leaves the one it was meant for."""
+
+    def rewrite(_c: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:
+        return sql.replace("tags", "categories"), parameters
+
+    tags, theirs = everything(Tag), select(Category.id, Category.name).order_by(Category.id)
+    target = env.new_engine()
+    env.cache.attach(target)
+    event.listen(sync_engine(target), "before_cursor_execute", rewrite, retval=True)
+    with env.unconcerned(tags), env.change_of(theirs), env.open_session(target) as session:
+        if way == "update":
+            session.execute(update(Tag).where(Tag.id == 1).values(name="changed"))
+        else:
+            session.add_all([Tag(id=FREE_ID + number, name=str(number)) for number in range(3 if way == "many" else 1)])
+        session.commit()
+
+
+def test_a_read_that_a_listener_rewrites(env: Env) -> None:
+    """It depends on the tables and rows of what is sent, not on those of what was compiled."""
+
+    def rewrite(_c: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:
+        return sql.replace("tags", "categories"), parameters
+
+    target = env.new_engine()
+    env.cache.attach(target)
+    event.listen(sync_engine(target), "before_cursor_execute", rewrite, retval=True)
+    stmt = select(Tag.name).where(Tag.id == 1)
+    for name in ("one", "two"):
+        with env.transaction() as session:
+            session.get_one(Category, 1).name = name
+        for _ in range(2):
+            with env.open_session(target) as session:
+                assert read(session, stmt) == [(name,)]
+
+
+def test_a_listener_that_adds_a_comment(env: Env) -> None:
+    """What tracers add changes nothing: writes end the rows that they change and no others."""
+
+    def trace(_c: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:
+        return f"/* a */ {sql} /* trace='b' */", parameters
+
+    target = env.new_engine()
+    env.cache.attach(target)
+    event.listen(sync_engine(target), "before_cursor_execute", trace, retval=True)
+    with env.unconcerned(select(Tag.name).where(Tag.id == 2)), env.open_session(target) as session:
+        session.execute(update(Tag).where(Tag.id == 1).values(name="changed"))
+        session.add_all([Tag(id=FREE_ID + number, name=str(number)) for number in range(3)])
+        session.commit()
 
 
 def test_two_databases_are_two(sqlite_env: Env) -> None:

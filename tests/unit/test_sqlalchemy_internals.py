@@ -412,6 +412,13 @@ def test_what_picks_rows_by_other_rows() -> None:
     assert [selects.is_distinct(each) for each in (plain, plain.distinct())] == [False, True]
 
 
+def test_hints() -> None:
+    """Hints of either kind are seen."""
+    plain = select(parent.c.id)
+    hinted = [plain, plain.with_hint(parent, "USE INDEX (a)", "mysql"), plain.with_statement_hint("FOR UPDATE")]
+    assert [selects.has_hints(each) for each in hinted] == [False, True, True]
+
+
 def test_group_by() -> None:
     """The expressions of GROUP BY are there."""
     assert list(selects.group_by(select(parent.c.id).group_by(parent.c.id))) == [parent.c.id]

@@ -16,6 +16,7 @@ from sqlalchemy.sql.expression import FromClause, Select
 __all__ = [
     "ObservesSelects",
     "group_by",
+    "has_hints",
     "is_cut_off",
     "is_distinct",
     "loads_entities_only",
@@ -32,6 +33,11 @@ __all__ = [
 def where_criteria(select: Select[Any]) -> Sequence[Any]:
     """Return the conditions of WHERE, joined by AND."""
     return select._where_criteria
+
+
+def has_hints(select: Select[Any]) -> bool:
+    """Return whether a SELECT has texts of ``with_hint`` or ``with_statement_hint``, for whatever database."""
+    return bool(select._hints or select._statement_hints)
 
 
 _EXTENSIONS = ("_post_select_clause", "_pre_columns_clause", "_post_criteria_clause", "_post_body_clause")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators, visitors
@@ -19,7 +19,7 @@ from sqlalchemy.sql.expression import FromClause, Select
 from sqlalchemy.sql.functions import next_value
 
 from rowstamp._sqlalchemy import is_custom_construct, locks_rows, tables_below
-from rowstamp._sqlalchemy.selects import ObservesSelects, loads_entities_only, result_columns
+from rowstamp._sqlalchemy.selects import ObservesSelects, has_hints, loads_entities_only, result_columns
 from rowstamp.analysis.bodies import Body, Occurrence
 from rowstamp.analysis.columns import ColumnsRead
 from rowstamp.analysis.conditions import is_select
@@ -30,7 +30,10 @@ from rowstamp.analysis.seen import RowsShown, rows_shown
 if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["Notes", "TableKey", "collect"]
+__all__ = ["HINT", "Notes", "TableKey", "collect"]
+
+HINT: Final = "hint"
+"""The kind of a fragment that tells the database how to go about a SELECT: which index to use, but also ``FOR UPDATE``."""
 
 TableKey = tuple[str | None, str]
 """A table as the metadata names it: schema (before translation) and name."""
@@ -184,6 +187,8 @@ class _TakesNotes(ObservesSelects):
         if locks_rows(select):
             # SQLite renders nothing for it, so the text would not show the lock.
             notes.locks = True
+        if has_hints(select):
+            notes.opaque.add(HINT)
         if _has_custom_construct(select):
             notes.opaque.add("custom construct")
         if self._body is not None:

@@ -18,7 +18,7 @@ from rowstamp.analysis.equality import NULL, key_value, key_values
 from rowstamp.analysis.images import Image
 from rowstamp.analysis.schema import NOT_TOLD, Key, named_keys, schema_of, write_names
 from rowstamp.analysis.sources import options_of, source_values
-from rowstamp.analysis.tables import Change, cascaded, keys_differ
+from rowstamp.analysis.tables import Change, cascaded, has_relatives, keys_differ
 from rowstamp.analysis.writes import KeyEffect, Rows, Touch, WriteAnalysis
 from rowstamp.model import Dependency, Unknown
 
@@ -64,7 +64,8 @@ def effects(
     found |= _unknown([name for name, differs in zip(names, differ, strict=True) if differs], scope)
     for table in analysis.wide:
         found |= wide_effects(schema_of(table, translate), table_key(table)[1], scope)
-    changes = analysis.changes if followed is None else analysis.changes[1:]
+    whole = followed is None or has_relatives(table_key(analysis.table)[1])
+    changes = analysis.changes if whole else analysis.changes[1:]
     return found | (followed or set()) | cascade_effects(changes, scope=scope, translate=translate)
 
 

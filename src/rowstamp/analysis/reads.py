@@ -14,7 +14,7 @@ from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import FromClause
 
 from rowstamp.analysis.bodies import Occurrence
-from rowstamp.analysis.collect import Notes, TableKey, collect, table_key
+from rowstamp.analysis.collect import HINT, Notes, TableKey, collect, table_key
 from rowstamp.analysis.conditions import Source
 from rowstamp.analysis.declarations import NOTHING_DECLARED, Called, Declarations
 from rowstamp.analysis.equality import bound_values
@@ -321,12 +321,17 @@ def _with_text(
 ) -> ReadAnalysis:
     """Add what the text of opaque fragments reads. They may restrict nothing, but they may read anything."""
     parsed = analyse_text(notes.sql, dialect, declarations)
+    hints_alone = notes.opaque == {HINT}
+    if parsed.refused is not None and hints_alone:
+        return ReadAnalysis(reads, parsed.refused, Access.READS)  # they make no write of a SELECT
     if parsed.refused is not None:
         return ReadAnalysis(reads, parsed.refused, parsed.access, parsed.writes, parsed.alters)
     known = {(schema.lower() if schema else None, name.lower()) for schema, name in notes.tables}
     more = tuple(read for read in parsed.reads if read.table not in known)
     if not reads and not more:
         return ReadAnalysis((), "it reads no table", Access.READS)
+    if hints_alone and not more:
+        return ReadAnalysis(reads, _catalog(reads, dialect), Access.READS)
     why = "a text fragment may read more"
     wide = tuple(TableRead(read.table, (), f"{why} of its rows", why_any_column=f"{why} of them") for read in reads)
     return ReadAnalysis(wide + more, _catalog(wide + more, dialect), Access.READS)

@@ -20,7 +20,7 @@ from sqlalchemy import MetaData, Table
 from rowstamp._sqlalchemy import is_table, mapped_metadata, type_affinity
 from rowstamp.analysis.schema import Key, iterate_keys, key_columns
 
-__all__ = ["Change", "ForeignKey", "acting_keys", "cascaded", "keys_differ", "know", "namesakes"]
+__all__ = ["Change", "ForeignKey", "acting_keys", "cascaded", "has_relatives", "keys_differ", "know", "namesakes"]
 
 TableName = tuple[str | None, str]
 
@@ -86,6 +86,7 @@ class _Known:
         self._lock = threading.Lock()
         self._built: WeakKeyDictionary[MetaData, int] = WeakKeyDictionary()
         self.foreign_keys: dict[str, list[ForeignKey]] = {}
+        self.relatives: dict[str, set[TableName]] = {}
         self.tables: dict[str, WeakSet[Table[Any]]] = {}
 
     def show(self, metadata: MetaData) -> None:
@@ -103,12 +104,16 @@ class _Known:
 
     def _build(self, tables: list[Table[Any]]) -> None:
         foreign_keys: defaultdict[str, list[ForeignKey]] = defaultdict(list)
+        relatives: defaultdict[str, set[TableName]] = defaultdict(set)
         self.tables = {}
         for table in tables:
             self.tables.setdefault(table.name.lower(), WeakSet()).add(table)
             for parent, key in _acting_foreign_keys(table):
                 foreign_keys[parent].append(key)
-        self.foreign_keys = dict(foreign_keys)
+            for schema, parent in _parents(table):
+                relatives[parent.lower()].add((table.schema, table.name))
+                relatives[table.name.lower()].add((schema, parent))
+        self.foreign_keys, self.relatives = dict(foreign_keys), dict(relatives)
 
 
 def _acting_foreign_keys(table: Table[Any]) -> Iterator[tuple[str, ForeignKey]]:
@@ -128,6 +133,14 @@ def _acting_foreign_keys(table: Table[Any]) -> Iterator[tuple[str, ForeignKey]]:
                 on_update,
             ),
         )
+
+
+def _parents(table: Table[Any]) -> Iterator[TableName]:
+    """Yield the tables whose rows are those of this one as well, by PostgreSQL's INHERITS."""
+    named: Any = table.dialect_options["postgresql"]["inherits"] or ()
+    for name in (named,) if isinstance(named, str) else named:
+        schema, _, parent = name.rpartition(".")
+        yield schema or None, parent
 
 
 def _action(rule: str | None) -> str:
@@ -159,7 +172,8 @@ def cascaded(changes: Iterable[Change]) -> set[TableName]:
         changes: what statements change.
 
     Returns:
-        Schema and name of each, by the ``ON DELETE`` and ``ON UPDATE`` of the foreign keys known, transitively.
+        Schema and name of each, by the ``ON DELETE`` and ``ON UPDATE`` of the foreign keys known, and by INHERITS, which
+        makes rows of the one table rows of the other; transitively.
     """
     _known.refresh()
     found: set[TableName] = set()
@@ -170,11 +184,20 @@ def cascaded(changes: Iterable[Change]) -> set[TableName]:
         if change in seen:
             continue
         seen.add(change)
+        for relative in _known.relatives.get(change.table, ()):
+            found.add(relative)
+            waiting.append(Change(relative[1].lower(), deletes=True, updates=None))
         for key in _known.foreign_keys.get(change.table, ()):
             if change.reaches(key):
                 found.add(key.child)
                 waiting.append(key.change(change))
     return found
+
+
+def has_relatives(table: str) -> bool:
+    """Return whether a table of this name is the parent or a child of another by PostgreSQL's INHERITS."""
+    _known.refresh()
+    return table.lower() in _known.relatives
 
 
 def acting_keys(table: str) -> list[ForeignKey]:

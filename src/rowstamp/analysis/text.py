@@ -6,7 +6,7 @@ Sound before precise: whatever is not certain is not understood, and the caller 
 
 What no text shows, and the caller has to know: what is behind a view; triggers, rules and foreign keys that write
 further tables; partitions and inheritance; functions that a schema puts before the built-in ones; PostgreSQL's
-``row.function`` notation and operators; bound values that are read as moments (``'today'``).
+``row.function`` notation and operators; bound values that are read as moments (``'today'``: :mod:`.moments`).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.engine import Connection
 
 from rowstamp._sqlalchemy import await_in_greenlet, is_server_side, load_options, parameter_values
+from rowstamp.analysis.moments import names_moment
 from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.entry import StoredEntry
 from rowstamp.errors import CorruptEntry, UncacheableValue
@@ -22,6 +23,7 @@ from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import requested
 from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
 from rowstamp.orm.replica import BEHIND, may_be_behind
+from rowstamp.orm.rewritten import is_rewritten
 from rowstamp.orm.settings import UNKNOWN_STATE, settings_of
 from rowstamp.orm.shape import Shape, Stamped
 from rowstamp.orm.sharing import take_turn
@@ -74,6 +76,7 @@ class Execution:
         parameters: the parameters as the driver gets them.
         values: the parameters before that, by name.
         options: the execution options.
+        rewritten: whether a listener has put another text in the place of the compiled one.
     """
 
     statement: Any
@@ -82,6 +85,7 @@ class Execution:
     parameters: Any
     values: Mapping[str, Any]
     options: Mapping[str, Any]
+    rewritten: bool = False
 
     @classmethod
     def of(cls, context: Any) -> Execution:
@@ -93,16 +97,23 @@ class Execution:
         """Return what an execution context is about to send, listeners having had their say."""
         compiled = context.compiled
         values: Mapping[str, Any] = parameter_values(context)[0] if compiled is not None else {}
-        return cls(context.invoked_statement, compiled, sql, parameters, values, context.execution_options)
+        rewritten = is_rewritten(sql, context.statement)
+        return cls(context.invoked_statement, compiled, sql, parameters, values, context.execution_options, rewritten)
 
     @property
     def translate(self) -> Mapping[Any, Any] | None:
         """The ``schema_translate_map`` in force."""
         return self.options.get("schema_translate_map")
 
+    def moment(self, attachment: Attachment) -> str | None:
+        """Return why the result ends by itself: PostgreSQL reads ``'today'``, given for a date, as the day of the execution."""
+        if attachment.dialect.name == "postgresql" and names_moment(self.parameters):
+            return "a parameter may mean the present moment"
+        return None
+
     def shape(self, attachment: Attachment) -> Shape:
         """Return what is known of the statement's shape."""
-        if self.compiled is None or self.compiled.isplaintext:
+        if self.compiled is None or self.compiled.isplaintext or self.rewritten:
             return attachment.text_shape(self.sql)
         return attachment.shape(self.compiled, self.statement)
 
@@ -197,7 +208,7 @@ def _reason_against(attachment: Attachment, execution: Execution, analysis: Read
         return "populate_existing"
     if getattr(orm, "_is_user_refresh", False):
         return "refresh"
-    return analysis.refused
+    return analysis.refused or execution.moment(attachment)
 
 
 def _entry(attachment: Attachment, execution: Execution, shape: Shape, vary: object) -> bytes:

@@ -101,7 +101,7 @@ def record(attachment: Attachment, connection: Connection, context: Any, sql: st
     view = observe(attachment, connection, state)
     if settings:
         used_under(settings)
-    reason = UNKNOWN_STATE if settings is None else shape.analysis.refused
+    reason = UNKNOWN_STATE if settings is None else shape.analysis.refused or execution.moment(attachment)
     if reason is None or reason == _WITHOUT_DEPENDENCIES:
         reason = _reason_on(state, attachment, found.before_load)
     if reason is None and not view.may_fill:

@@ -31,6 +31,7 @@ from rowstamp.orm.images import ask, inserted, rights_of, upserted
 from rowstamp.orm.publishing import Execute, is_alone, publish, publish_definition
 from rowstamp.orm.raw import commit_what_is_open, note_text
 from rowstamp.orm.reads import Execution
+from rowstamp.orm.rewritten import is_rewritten
 from rowstamp.orm.settings import alter, may_alter
 from rowstamp.orm.transaction import TransactionState, state_of
 
@@ -39,6 +40,8 @@ __all__ = ["note_ddl", "note_dml", "note_result", "note_select"]
 
 def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
     """Note an INSERT, UPDATE or DELETE; return whether it was executed here: because it commits by itself, or to count its rows."""
+    if is_rewritten(sql, context.statement, in_batches=in_batches(context)):
+        return note_text(attachment, connection, sql, execute, context.parameters[0])
     state = state_of(connection.connection)
     alone = is_alone(attachment, connection, sql)
     if state.noted is context and not alone:
