@@ -7,7 +7,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, event, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    cast,
+    event,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
@@ -139,6 +154,30 @@ def listening(listener: Any, wanted: bool) -> Generator[None]:
     finally:
         if wanted:
             event.remove(Session, "after_begin", listener)
+
+
+# ------------------------------------------------------------------------------------------------ engines
+
+
+def test_engines_that_open_their_connections_with_other_settings(postgres_env: Env) -> None:
+    """`connect_args` are as good as `SET`: such an engine shares no entries with others, though its database is theirs."""
+    moment = cast(literal("2024-01-01 23:30+00", String), DateTime(timezone=True))
+    stmt = select(cast(moment, Date), Tag.name).where(Tag.id == 1)
+    settings = {"timezone": "Asia/Tokyo"}
+    arguments: dict[str, Any] = (
+        {"server_settings": settings}
+        if postgres_env.backend.driver == "asyncpg"
+        else {"options": "-ctimezone=Asia/Tokyo"}
+    )
+    target = postgres_env.new_engine(connect_args=arguments)
+    postgres_env.cache.attach(target)
+    for _ in range(2):
+        assert postgres_env.rows(stmt)[0][0].day == 1
+        with postgres_env.open_session(target) as session:
+            assert read(session, stmt)[0][0].day == 2
+    with postgres_env.change_of(stmt), postgres_env.open_session(target) as session:
+        session.get_one(Tag, 1).name = "changed"
+        session.commit()
 
 
 # --------------------------------------------------------------------------------------------- databases

@@ -53,7 +53,10 @@ def install(attachment: Attachment) -> None:
     def after_execute(connection: Connection, _1: Any, _2: Any, _3: Any, _4: Any, result: Any) -> None:
         note_result(attachment, connection, result)
 
-    for listener in (do_execute, do_executemany, do_execute_no_params, after_execute):
+    def do_connect(_dialect: Any, _record: Any, _arguments: Any, named: dict[str, Any]) -> None:
+        attachment.tell(named)
+
+    for listener in (do_execute, do_executemany, do_execute_no_params, after_execute, do_connect):
         attachment.listeners[listener.__name__] = listener
         event.listen(attachment.engine, listener.__name__, listener)
     if dialect.name == "postgresql":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import Dialect, Engine
@@ -89,6 +89,7 @@ class Attachment:
     )
     _declarations: Declarations = NOTHING_DECLARED
     _identity: bytes = b""
+    _told: str = ""
     _writes: WeakKeyDictionary[Any, _WriteShape] = field(default_factory=WeakKeyDictionary[Any, "_WriteShape"])
 
     @property
@@ -126,6 +127,12 @@ class Attachment:
             self._identity = found
         return self._identity
 
+    def tell(self, arguments: Mapping[str, Any]) -> None:
+        """Note what a connection is opened with, which is as good as ``SET`` on all connections of this engine."""
+        told = repr(sorted((name, _in_order(arguments[name])) for name in _SETTINGS if arguments.get(name)))
+        if told != self._told:
+            self._told, self._identity = told, b""
+
     def _digest(self, translate: Mapping[Any, Any] | None) -> bytes:
         url, dialect = self.engine.url, self.dialect
         parts = (
@@ -133,6 +140,7 @@ class Attachment:
             dialect.name,
             dialect.driver,
             url.username or "",
+            self._told,
             repr(sorted((name, value) for name, value in url.query.items() if name not in _WHERE)),
             getattr(dialect, "default_schema_name", None) or "",
             repr(sorted(translate.items(), key=str)) if translate else "",
@@ -207,6 +215,14 @@ def _is_answer(dialect_name: str, exc: Any) -> bool:
         number = exc.args[0] if exc.args else None
         return isinstance(number, int) and not is_mariadb_end(number)
     return True
+
+
+_SETTINGS: Final = ("charset", "init_command", "options", "server_settings", "sql_mode")
+"""Arguments of the drivers' ``connect``, in a URL or in ``connect_args``, by which the same SQL may mean something else."""
+
+
+def _in_order(value: object) -> object:
+    return sorted(cast("Mapping[str, object]", value).items()) if isinstance(value, Mapping) else value
 
 
 _WHERE: Final = frozenset({"host", "hostaddr", "port", "unix_socket"})
