@@ -21,7 +21,7 @@ from rowstamp import Cache
 from tests.oracle.precision import Touched, all_touched, concerned, content_of
 from tests.oracle.read import Read
 from tests.oracle.reads import Reads
-from tests.oracle.schema import Schema, build, make_schema
+from tests.oracle.schema import Schema, build, drop, make_schema
 from tests.oracle.writes import Writes
 
 POOL: Final = 12
@@ -104,6 +104,7 @@ class Program:
         engine.dispose()  # what has to be known of the database is asked on the first new connection
         for table in self.schema.tables:
             self.cache.policy(table)
+        self.cache.declare(self.schema.view, depends_on=[self.schema.a, self.schema.b])
         self.pool: list[Read] = Reads(self.schema, rng).pool(POOL, reads)
         self.slots: dict[int, _Slot] = {}
         self.log: list[str] = []
@@ -130,7 +131,7 @@ class Program:
             slot.session.close()
         self.cache.close()
         with self.engine.begin() as connection:
-            self.schema.metadata.drop_all(connection)
+            drop(self.schema, connection)
         self.schema.close()
 
     def step(self, rng: Random, number: int) -> None:

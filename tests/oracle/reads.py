@@ -226,6 +226,10 @@ class Reads(SubqueryReads):
         )
         return rows("ORDER/LIMIT", statement, ordered=True)
 
+    def read_view(self) -> Read:
+        shown = self.s.view
+        return rows("view", select(shown).where(shown.c.id == self.number()), core=self.core())
+
     # ---------------------------------------------------------------------------------------------------- text
 
     def read_like(self) -> Read:

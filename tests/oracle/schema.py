@@ -44,6 +44,7 @@ class Schema:
     """Tables and the classes mapped to them.
 
     Attributes:
+        view: a view of `b` and the rows of `a` that it refers to.
         kinds: what the key of `a` and the second key column of `c` are made of.
     """
 
@@ -60,6 +61,7 @@ class Schema:
     P: Any
     E: Any
     F: Any
+    view: Table
     kinds: tuple[str, str]
     shown: str
 
@@ -103,7 +105,10 @@ def make_schema(rng: Random, suffix: str) -> Schema:
     passive, orphan = rng.choice([True, False]), rng.choice(["save-update, merge", "all, delete-orphan", "all"])
     shown = f"keys {kinds}, passive_deletes={passive}, cascade={orphan!r}"
     A, B, C, P, E, F = classes  # noqa: N806 - classes
-    schema = Schema(mapped, a, b, c, p, e, ab, A, B, C, P, E, F, kinds, shown)
+    view = Table(
+        f"shown_{suffix}", MetaData(), Column("id", Integer), Column("code", String(8)), Column("name", String(20))
+    )
+    schema = Schema(mapped, a, b, c, p, e, ab, A, B, C, P, E, F, view, kinds, shown)
     _map(schema, passive=passive, cascade=orphan)
     return schema
 
@@ -162,8 +167,10 @@ def _map(s: Schema, *, passive: bool, cascade: str) -> None:
 
 
 def build(s: Schema, connection: Connection) -> None:
-    """Create the tables with a few rows."""
+    """Create the tables with a few rows, and the view."""
     s.metadata.create_all(connection)
+    behind = f"{s.b.name} AS b LEFT JOIN {s.a.name} AS a ON a.id = b.a_id"
+    connection.exec_driver_sql(f"CREATE VIEW {s.view.name} AS SELECT b.id, b.code, a.name FROM {behind}")
     for number in range(1, 5):
         connection.execute(insert(s.a).values(id=s.a_key(number), name=f"name{number}"))
     for number in range(1, 5):
@@ -181,3 +188,9 @@ def build(s: Schema, connection: Connection) -> None:
         )
         if number > 2:
             connection.execute(insert(s.e).values(id=number, desk="d", a_id=s.a_key(number)))
+
+
+def drop(s: Schema, connection: Connection) -> None:
+    """Undo :func:`build`."""
+    connection.exec_driver_sql(f"DROP VIEW {s.view.name}")
+    s.metadata.drop_all(connection)

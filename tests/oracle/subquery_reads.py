@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import and_, exists, func, not_, or_, select, union, union_all
+from sqlalchemy import Integer, and_, exists, func, literal_column, not_, or_, select, union, union_all
 
 from tests.oracle.key_reads import KeyReads
 from tests.oracle.read import Read, rows
@@ -50,6 +50,13 @@ class SubqueryReads(KeyReads):
 
     def read_not_exists_names(self) -> Read:
         return rows("NOT EXISTS names", select(self.s.b.c.code).where(~self._exists(self.s.c.c.v, self.number())))
+
+    def read_exists_outer_join(self) -> Read:
+        """The ON of an outer join says nothing of the enclosing row, which comes through whatever it says."""
+        b, c, p = self.s.b, self.s.c, self.s.p
+        joined = c.outerjoin(p, and_(p.c.id == c.c.x, b.c.id == self.number()))
+        inner = exists(select(literal_column("1", Integer)).select_from(joined).where(c.c.b_id == b.c.id).correlate(b))
+        return rows("EXISTS with an outer join", select(b.c.code).where(inner))
 
     # ---------------------------------------------------------------------------------------------------- unions
 
@@ -99,6 +106,24 @@ class SubqueryReads(KeyReads):
         some = self._taken(select(b.c.id, b.c.code).order_by(b.c.n.desc(), b.c.id).limit(2))
         return rows("subquery with a LIMIT", select(some.c.code).where(some.c.id == self.number()))
 
+    def read_taken_twice(self) -> Read:
+        b = self.s.b
+        some = select(b.c.id, b.c.code).cte("some")
+        one, other = some.alias("one"), some.alias("other")
+        condition = and_(one.c.id == self.number(), other.c.id == self.number())
+        return rows("CTE taken twice", select(one.c.code, other.c.code).where(condition))
+
+    def read_alternatives_given_out(self) -> Read:
+        b, c = self.s.b, self.s.c
+        some = self._taken(select(b.c.id).where(or_(b.c.id == self.number(), b.c.code == f"c{self.number()}")))
+        return rows("alternatives handed out", select(c.c.v).join(some, some.c.id == c.c.b_id))
+
+    def read_full_join(self) -> Read:
+        a, b = self.s.a, self.s.b
+        some = select(b.c.code, b.c.a_id).where(b.c.a_id == self.s.a_key(self.number())).subquery()
+        joined = select(a.c.name, some.c.code).outerjoin_from(a, some, some.c.a_id == a.c.id, full=True)
+        return rows("full join", joined)
+
     def read_null_taken(self) -> Read:
         a, b = self.s.a, self.s.b
         some = self._taken(select(a.c.name, b.c.a_id).outerjoin_from(a, b, b.c.a_id == a.c.id))
@@ -120,3 +145,23 @@ class SubqueryReads(KeyReads):
         a, b = self.s.a, self.s.b
         statement = select(b.c.code, b.c.a_id, a.c.name).join_from(b, a, a.c.id == b.c.a_id)
         return rows("join that asks", statement.where(b.c.id < 4, a.c.name > f"w{self.rng.randint(20, 70)}"))
+
+    # ------------------------------------------------------------------------------ rows that an outer join shows
+
+    def _hanging(self, *columns: Any) -> Any:
+        return select(*columns).outerjoin_from(self.s.b, self.s.a, self.s.a.c.id == self.s.b.c.a_id)
+
+    def read_outer_join_that_asks(self) -> Read:
+        a, b = self.s.a, self.s.b
+        condition = or_(a.c.name.is_(None), a.c.name > f"w{self.rng.randint(20, 70)}")
+        return rows("outer join that asks", self._hanging(b.c.code, b.c.a_id).where(condition))
+
+    def read_outer_join_that_sorts(self) -> Read:
+        a, b = self.s.a, self.s.b
+        statement = self._hanging(b.c.code, b.c.a_id).order_by(func.coalesce(a.c.name, ""), b.c.id).limit(2)
+        return rows("outer join that sorts", statement, ordered=True)
+
+    def read_outer_join_that_groups(self) -> Read:
+        a, b = self.s.a, self.s.b
+        statement = self._hanging(b.c.a_id).group_by(b.c.a_id).having(func.max(a.c.name) > "w4")
+        return rows("outer join that groups", statement)

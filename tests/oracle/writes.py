@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Table, bindparam, column, delete, insert, select, table, text, update
+from sqlalchemy import Table, bindparam, column, delete, insert, or_, select, table, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -228,6 +228,11 @@ class Writes:
         session.execute(update(a).where(a.c.id.in_(keys)).values(name=self.word()))
         return self.touched(a, *[(key,) for key in keys], columns=["name"])
 
+    def write_update_either(self, session: Session) -> Touched:
+        b, one, other, changes = self.s.b, self.number(), self.number(), {"n": self.number()}
+        session.execute(update(b).where(or_(b.c.id == one, b.c.id == other)).values(**changes))
+        return self.touched(b, (one,), (other,), columns=changes)
+
     def write_update_some(self, session: Session) -> Touched:
         target = self.rng.choice([self.s.a, self.s.b, self.s.c])
         other = next(each for each in target.c if not each.primary_key and each.name != "a_id")
@@ -237,6 +242,18 @@ class Writes:
     def write_update_from(self, session: Session) -> Touched:
         a, b = self.s.a, self.s.b
         session.execute(update(a).where(a.c.id == b.c.a_id, b.c.id == self.number()).values(name=self.word()))
+        return None
+
+    def write_with(self, session: Session) -> Touched:
+        """A statement whose CTE writes, which SQLite does not have."""
+        if session.connection().dialect.name == "sqlite":
+            return NOTHING_NAMED
+        a, c = self.s.a, self.s.c
+        gone = delete(c).where(c.c.x == self.number()).returning(c.c.a_id).cte("gone")
+        if self.rng.random() < 0.5:
+            session.execute(select(gone.c.a_id)).all()
+        else:
+            session.execute(update(a).where(a.c.id.in_(select(gone.c.a_id))).values(name=self.word()))
         return None
 
     def write_change_key(self, session: Session) -> Touched:
