@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,11 @@ from sqlalchemy.engine.default import DefaultDialect
 
 import rowstamp.analysis.cascades
 import rowstamp.analysis.changed
+import rowstamp.analysis.chosen
 import rowstamp.analysis.effects
 import rowstamp.analysis.found
 import rowstamp.analysis.inserted
+import rowstamp.analysis.pins
 import rowstamp.analysis.upserts
 import rowstamp.analysis.writes
 import rowstamp.orm.attachment
@@ -23,6 +25,7 @@ import rowstamp.orm.raw
 import rowstamp.orm.shape
 import rowstamp.orm.transaction
 import rowstamp.orm.writes
+from rowstamp.analysis.declarations import Declarations
 from rowstamp.analysis.dependencies import Needs
 from rowstamp.analysis.writes import Rows
 from rowstamp.codec import canonical
@@ -97,6 +100,26 @@ def cascades_take_one_step(patch: Patch) -> None:
     patch.setattr(rowstamp.orm.cascades._Walk, "add", add_once)
 
 
+def nulls_of_cascades_do_not_count(patch: Patch) -> None:
+    after: Any = rowstamp.analysis.cascades.Referring._after
+
+    def kept(referring: Any, before: Any, cause: Any) -> Any:
+        action = referring.key.on_delete if cause.after is None else referring.key.on_update
+        return before if action == "SET NULL" else after(referring, before, cause)
+
+    patch.setattr(rowstamp.analysis.cascades.Referring, "_after", kept)
+
+
+def what_is_not_asked_stays(patch: Patch) -> None:
+    patch.setattr(rowstamp.orm.cascades, "QUESTION_LIMIT", 0)
+    patch.setattr(rowstamp.orm.cascades, "wide_effects", lambda *_: set[Dependency]())
+    patch.setattr(rowstamp.orm.cascades, "cascade_effects", lambda *_, **__: set[Dependency]())
+
+
+def cascades_of_text_stay(patch: Patch) -> None:
+    patch.setattr(rowstamp.orm.consequences, "cascade_effects", lambda *_, **__: set[Dependency]())
+
+
 def no_keys_of_inserts(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.inserted, "inserted_effects", lambda *_, **__: set[Dependency]())
     patch.setattr(rowstamp.analysis.writes, "_inserted", lambda *_: iter(()))
@@ -139,9 +162,36 @@ def new_values_do_not_count(patch: Patch) -> None:
     _without_touches(patch, Rows.AFTER)
 
 
-def columns_do_not_change_along(patch: Patch) -> None:
-    patch.setattr(rowstamp.analysis.changed, "_by_themselves", lambda *_: iter(()))
+def computed_columns_stay(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.changed, "_computed_from", lambda *_: iter(()))
+
+
+def columns_with_onupdate_stay(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.changed, "_by_themselves", lambda *_: iter(()))
+
+
+def rows_of_a_select_do_not_come(patch: Patch) -> None:
+    original: Any = vars(rowstamp.analysis.writes)["_inserted"]
+
+    def inserted(compiled: Any, statement: Any, columns: Any) -> Any:
+        return iter(()) if statement.select is not None else original(compiled, statement, columns)
+
+    patch.setattr(rowstamp.analysis.writes, "_inserted", inserted)
+
+
+def one_alternative_of_a_write_is_enough(patch: Patch) -> None:
+    for module in (rowstamp.analysis.pins, rowstamp.analysis.chosen):
+        original: Any = vars(module)["pins_of_rows"]
+        patch.setattr(module, "pins_of_rows", lambda *args, original=original: original(*args)[:1])
+
+
+def ctes_of_writes_change_nothing(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.writes, "dml_ctes", lambda _: ())
+
+
+def ctes_of_reads_change_nothing(patch: Patch) -> None:
+    patch.setattr(rowstamp.orm.writes, "named_effects", lambda *_: set[Dependency]())
+    patch.setattr(rowstamp.orm.writes, "warn_of_everything", lambda *_: set[Dependency]())
 
 
 def only_the_first_set_of_parameters_counts(patch: Patch) -> None:
@@ -160,6 +210,16 @@ def inserts_that_may_do_nothing_do_nothing(patch: Patch) -> None:
 def many_effects_are_forgotten(patch: Patch) -> None:
     patch.setattr(rowstamp.orm.transaction, "EFFECT_LIMIT", 0)
     patch.setattr(rowstamp.orm.transaction, "_widened", lambda _: ())
+
+
+def rows_of_many_effects_are_new(patch: Patch) -> None:
+    widened: Any = vars(rowstamp.orm.transaction)["_widened"]
+    patch.setattr(rowstamp.orm.transaction, "EFFECT_LIMIT", 0)
+    patch.setattr(
+        rowstamp.orm.transaction,
+        "_widened",
+        lambda effect: (each for each in widened(effect) if not each.facet.startswith("old")),
+    )
 
 
 def keys_are_not_followed(patch: Patch) -> None:
@@ -196,8 +256,21 @@ def upserts_set_nothing(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.upserts, "changed_along", lambda *_: frozenset[str]())
 
 
+def upserts_keep_keys(patch: Patch) -> None:
+    stamps: Any = rowstamp.analysis.upserts.Upsert._stamps
+
+    def known(upsert: Any, *args: Any) -> Iterator[Dependency]:
+        return (each for each in stamps(upsert, *args) if not isinstance(each.value, Unknown))
+
+    patch.setattr(rowstamp.analysis.upserts.Upsert, "_stamps", known)
+
+
 def upserts_find_no_row(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.upserts.Upsert, "_stamps", lambda *_: iter(()))
+
+
+def views_show_nothing(patch: Patch) -> None:
+    patch.setattr(Declarations, "behind", lambda *_: frozenset[Any]())
 
 
 def own_writes_unseen(patch: Patch) -> None:

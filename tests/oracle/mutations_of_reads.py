@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy.sql.selectable import AliasedReturnsRows
 
+import rowstamp.analysis.bodies
 import rowstamp.analysis.collect
 import rowstamp.analysis.conditions
 import rowstamp.analysis.dependencies
@@ -13,8 +15,10 @@ import rowstamp.analysis.handing_on
 import rowstamp.analysis.pins
 import rowstamp.analysis.reads
 import rowstamp.analysis.seen
+import rowstamp.analysis.subqueries
 import rowstamp.orm.shape
-from rowstamp.analysis.subqueries import parts
+from rowstamp.analysis.conditions import is_query
+from rowstamp.analysis.subqueries import parts, ungrouped
 from rowstamp.model import Dependency
 
 Patch = pytest.MonkeyPatch
@@ -34,6 +38,27 @@ def on_restricts_both_sides(patch: Patch) -> None:
         return both, frozenset()
 
     patch.setattr(pins, "_enter_join", enter_join)
+
+
+def full_joins_count_as_inner(patch: Patch) -> None:
+    pins: Any = rowstamp.analysis.pins
+    enter = pins._enter
+
+    def enter_join(join: Any, scope: Any, **where: Any) -> Any:
+        both = enter(join.left, scope, **where)[0] | enter(join.right, scope, **where)[0]
+        right = frozenset(enter(join.right, pins.Scope(), **where)[0]) if join.isouter else both
+        scope.restrict(join.onclause, both if join.full else right, frozenset())
+        return both, frozenset()
+
+    patch.setattr(pins, "_enter_join", enter_join)
+
+
+def conditions_of_outer_joins_pass(patch: Patch) -> None:
+    patch.setattr(
+        rowstamp.analysis.pins._Solver,
+        "_restricts",
+        lambda self, at, element: element in at.restricts or element not in self._inside,
+    )
 
 
 def or_counts_as_and(patch: Patch) -> None:
@@ -85,6 +110,34 @@ def subqueries_take_any_pin(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.handing_on, "takes", lambda *_: True)
 
 
+def one_reader_is_enough(patch: Patch) -> None:
+    links: Any = rowstamp.analysis.handing_on._Links
+
+    def handed_in(self: Any, body: Any) -> Any:
+        readers = self._readers.get(id(body.statement), ())
+        return dict(readers[0](body)) if readers else {}
+
+    patch.setattr(links, "_handed_in", handed_in)
+
+
+def recursion_hands_on(patch: Patch) -> None:
+    def behind(element: Any) -> Any:
+        inner = element
+        while isinstance(inner, AliasedReturnsRows):
+            inner = inner.element
+        inner = ungrouped(inner)
+        return inner if is_query(inner) else None
+
+    for module in (rowstamp.analysis.handing_on, rowstamp.analysis.subqueries):
+        patch.setattr(module, "behind", behind)
+
+
+def one_alternative_is_handed_on(patch: Patch) -> None:
+    patch.setattr(
+        rowstamp.analysis.bodies.Body, "values", lambda body, element, name: body.solution[0].get((element, name))
+    )
+
+
 def unions_take_any_pin(patch: Patch) -> None:
     patch.setattr(rowstamp.analysis.handing_on, "is_cut_off", lambda _: False)
 
@@ -106,6 +159,23 @@ def only_selected_columns_count(patch: Patch) -> None:
         return visit(self, column, *args, **kw)
 
     patch.setattr(compiler, "visit_column", visit_column)
+
+
+def only_the_first_table_counts(patch: Patch) -> None:
+    reads: Any = vars(rowstamp.analysis.reads)["_table_reads"]
+    patch.setattr(rowstamp.analysis.reads, "_table_reads", lambda *args, **options: reads(*args, **options)[:1])
+
+
+def joined_rows_decide_nothing(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.seen._Finder, "_hanging_on", lambda _, join: join.restricts)
+
+
+def joined_rows_keep_their_places(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.seen._Finder, "_keeps_places", lambda *_: True)
+
+
+def groups_show_their_rows(patch: Patch) -> None:
+    patch.setattr(rowstamp.analysis.seen, "group_by", lambda _: ())
 
 
 def what_decides_does_not_count(patch: Patch) -> None:

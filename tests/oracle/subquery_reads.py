@@ -56,7 +56,7 @@ class SubqueryReads(KeyReads):
         b, c, p = self.s.b, self.s.c, self.s.p
         joined = c.outerjoin(p, and_(p.c.id == c.c.x, b.c.id == self.number()))
         inner = exists(select(literal_column("1", Integer)).select_from(joined).where(c.c.b_id == b.c.id).correlate(b))
-        return rows("EXISTS with an outer join", select(b.c.code).where(inner))
+        return rows("EXISTS with an outer join", select(b.c.code, b.c.n).where(inner))
 
     # ---------------------------------------------------------------------------------------------------- unions
 
@@ -158,7 +158,7 @@ class SubqueryReads(KeyReads):
 
     def read_outer_join_that_sorts(self) -> Read:
         a, b = self.s.a, self.s.b
-        statement = self._hanging(b.c.code, b.c.a_id).order_by(func.coalesce(a.c.name, ""), b.c.id).limit(2)
+        statement = self._hanging(b.c.code, b.c.a_id).order_by(func.coalesce(a.c.name, "").desc(), b.c.id).limit(1)
         return rows("outer join that sorts", statement, ordered=True)
 
     def read_outer_join_that_groups(self) -> Read:

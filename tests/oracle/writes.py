@@ -229,9 +229,9 @@ class Writes:
         return self.touched(a, *[(key,) for key in keys], columns=["name"])
 
     def write_update_either(self, session: Session) -> Touched:
-        b, one, other, changes = self.s.b, self.number(), self.number(), {"n": self.number()}
-        session.execute(update(b).where(or_(b.c.id == one, b.c.id == other)).values(**changes))
-        return self.touched(b, (one,), (other,), columns=changes)
+        b, number, code, changes = self.s.b, self.number(), f"c{self.number()}", {"n": self.number()}
+        session.execute(update(b).where(or_(b.c.id == number, b.c.code == code)).values(**changes))
+        return self.named(b, {"id": number}, {"code": code}, columns=changes)
 
     def write_update_some(self, session: Session) -> Touched:
         target = self.rng.choice([self.s.a, self.s.b, self.s.c])

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
-from tests.unit.analysis.shop import categories, lines, notes, pinned, products, reads
+from tests.unit.analysis.shop import categories, flags, lines, notes, pinned, products, reads
 
 products_, categories_ = products.c, categories.c
 ids = select(products_.name)
@@ -119,9 +119,15 @@ def test_a_condition_of_an_outer_join_inside_exists() -> None:
     expected = WHOLE | of_categories(3) | pinned("notes", "topic", 5)
     assert reads(ids.where(inner.exists())) == expected
     on = and_(lines.c.order_id == products_.id, lines.c.order_id == 4)
-    lower = categories.outerjoin(notes.join(lines, on), true())
-    inner = select(1).select_from(lower).where(categories_.id == 3).correlate(products)
-    assert reads(ids.where(inner.exists())) >= WHOLE
+    inner_join = notes.join(lines, on)
+    for lower in (
+        categories.outerjoin(inner_join, true()),
+        categories.outerjoin(inner_join.join(flags, true()), true()),
+        inner_join.outerjoin(categories, true(), full=True),
+        categories.join(inner_join, true(), full=True),
+    ):
+        inner = select(1).select_from(lower).where(categories_.id == 3).correlate(products)
+        assert reads(ids.where(inner.exists())) >= WHOLE, str(lower)
 
 
 def test_exists_on_the_nullable_side_asks_for_missing_rows() -> None:

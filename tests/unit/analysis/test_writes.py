@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Column,
+    ForeignKey,
     Integer,
     MetaData,
     String,
@@ -297,6 +298,31 @@ def test_a_multi_table_update_touches_every_target() -> None:
     found = touched(statement, dialect=MYSQL)
     assert {"products", "categories"} <= found
     assert "products.id=?" in found
+
+
+def test_a_table_that_an_update_sets_beside_its_own() -> None:
+    """MySQL updates further tables, which stand in SET and nowhere else."""
+    statement = update(products).values({products.c.name: "x", categories.c.name: "y"})
+    found = touched(statement.where(products.c.category_id == categories.c.id, products.c.id == 1), dialect=MYSQL)
+    assert {"products", "categories", "categories.?"} <= found
+
+
+def test_mysql_may_store_another_key_than_it_was_given() -> None:
+    """IGNORE has it store what fits."""
+    assert "products.id=?" in touched(insert(products).prefix_with("IGNORE").values(id=1), dialect=MYSQL)
+
+
+def test_rows_that_refer_to_those_that_an_insert_changes() -> None:
+    """An upsert may give a row another key, and REPLACE removes rows."""
+    metadata = MetaData()
+    seats = Table("seats", metadata, Column("id", Integer, primary_key=True))
+    key = ForeignKey("seats.id", ondelete="CASCADE", onupdate="CASCADE")
+    Table("seat_guests", metadata, Column("id", Integer, primary_key=True), Column("seat_id", key))
+    upsert = postgresql_insert(seats).values(id=1).on_conflict_do_update(index_elements=["id"], set_={"id": 2})
+    replace = insert(seats).prefix_with("OR REPLACE").values(id=1)
+    assert "seat_guests.?" in touched(upsert, dialect=POSTGRESQL)
+    assert "seat_guests.?" in touched(replace)
+    assert "seat_guests.?" not in touched(insert(seats).values(id=1))
 
 
 def test_writes_to_a_schema_touch_it_and_the_table_of_any_schema() -> None:
