@@ -326,6 +326,21 @@ def test_keys_named_by_a_policy(env: Env, monkeypatch: pytest.MonkeyPatch) -> No
         session.get_one(P, 3).price = Decimal(8)
 
 
+@pytest.mark.parametrize("way", ["update", "upsert"])
+def test_a_program_that_was_told_of_no_keys(env: Env, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """It writes, and cannot know by which columns another program keeps results apart."""
+    monkeypatch.setattr(schema, "_named", WeakKeyDictionary[Any, Any]())
+    env.cache.policy(P, keys=["stock"])
+    with env.change_of(select(P).where(P.stock == 1000)), monkeypatch.context() as forgetting:
+        forgetting.setattr(schema, "_named", WeakKeyDictionary[Any, Any]())
+        with env.transaction() as session:
+            if way == "update":
+                session.get_one(P, 1).stock = 1000
+            else:
+                row = {"id": 1, "name": "x", "price": Decimal(1)}
+                session.execute(upsert(env, P, row, by="id", change={"stock": 1000}))
+
+
 @pytest.mark.parametrize(
     ("keys", "complaint"),
     [

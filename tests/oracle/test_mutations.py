@@ -35,7 +35,7 @@ SEEDS = 20
         (without.rows_of_cascades_stay, 4, ("delete_row", "delete"), ""),
         (without.cascades_take_one_step, 5, ("delete_row", "delete"), "unique"),
         (without.no_keys_of_inserts, 1, (), ""),
-        (without.keys_left_out_do_not_count, 0, ("add_without_key",), ""),
+        (without.keys_left_out_do_not_count, 1, ("add_without_key",), "flag"),
         (without.keys_never_differ, 1, ("lightweight", "insert_row"), ""),
         (without.no_text_writes, 0, ("text", "driver"), ""),
         (without.changed_keys_stay, 2, ("change_key", "key_of_entity", "delete_row"), ""),

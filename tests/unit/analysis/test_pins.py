@@ -148,6 +148,36 @@ def test_is_null_on_the_nullable_side_asks_for_missing_rows() -> None:
     assert reads(statement) == by_id(1) | {"notes"}
 
 
+OUTER = products.outerjoin(notes, notes.c.body == products_.name)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        OUTER.join(flags, true()),
+        flags.join(OUTER, true()),
+        OUTER.outerjoin(flags, true()),
+        flags.outerjoin(OUTER, true()),
+        products.outerjoin(notes, notes.c.body == products_.name, full=True),
+        notes.outerjoin(products, notes.c.body == products_.name, full=True),
+        notes.join(products, notes.c.body == products_.name).outerjoin(flags, true(), full=True),
+        flags.outerjoin(notes.join(products, notes.c.body == products_.name), true(), full=True),
+    ],
+    ids=str,
+)
+def test_is_null_asks_for_missing_rows_wherever_the_outer_join_stands(joined: Any) -> None:
+    """Further joins around it leave the rows that it has extended."""
+    assert "notes" in reads(select(products_.id).select_from(joined).where(notes.c.topic.is_(None)))
+
+
+@pytest.mark.parametrize("joined", [(OUTER, flags), (flags, OUTER)], ids=["left", "right"])
+def test_is_null_in_on_above_an_outer_join_asks_for_missing_rows(joined: Any) -> None:
+    """ON is asked of rows that were extended below."""
+    left, right = joined
+    statement = select(products_.id).select_from(left.join(right, notes.c.topic.is_(None)))
+    assert "notes" in reads(statement)
+
+
 def test_is_null_in_on_of_a_left_join_restricts_its_right_side() -> None:
     """There the rows are asked before they are extended."""
     joined = products.outerjoin(notes, and_(notes.c.body == products_.name, notes.c.topic.is_(None)))
