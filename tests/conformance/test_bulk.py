@@ -104,14 +104,6 @@ def test_update_from_another_table(env: Env) -> None:
         session.execute(stmt.execution_options(synchronize_session=False))
 
 
-def test_an_update_that_sets_columns_of_two_tables(mariadb_env: Env) -> None:
-    """MariaDB updates both; the second stands in SET alone."""
-    stmt = update(Product).where(Product.category_id == Category.id, Product.id == 1)
-    names = select(Category.name).order_by(Category.id)
-    with mariadb_env.change_of(BY_KEY, names), mariadb_env.transaction() as session:
-        session.connection().execute(stmt.values({Product.stock: 55, Category.name: "both"}))
-
-
 def test_a_changed_primary_key(env: Env) -> None:
     """A row that moves to another key is gone from the old one and found at the new one."""
     old, new = select(Tag.name).where(Tag.id == 3), select(Tag.name).where(Tag.id == FREE_ID)

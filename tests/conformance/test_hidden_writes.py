@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from rowstamp import cached
-from tests.conformance.models import Note, Product, Review, Tag, product_tags
+from tests.conformance.models import Category, Note, Product, Review, Tag, product_tags
 from tests.harness import Env, everything, read, sync_engine, upsert
 
 CHILDREN = [
@@ -297,3 +297,11 @@ def test_rows_that_are_inherited(postgres_env: Env, written: str) -> None:
         session.execute(update(tables[written]).where(tables[written].c.id == 1).values(name="two"))
     with postgres_env.change_of(*reads), postgres_env.transaction() as session:
         session.execute(delete(tables[written]).where(tables[written].c.id == 1))
+
+
+def test_an_update_that_sets_columns_of_two_tables(mariadb_env: Env) -> None:
+    """MariaDB updates both; the second stands in SET alone."""
+    stmt = update(Product).where(Product.category_id == Category.id, Product.id == 1)
+    names = select(Category.name).order_by(Category.id)
+    with mariadb_env.change_of(BY_KEY, names), mariadb_env.transaction() as session:
+        session.connection().execute(stmt.values({Product.stock: 55, Category.name: "both"}))
