@@ -8,13 +8,13 @@ from rowstamp.errors import (
     ConfigurationError,
     LoadTimeout,
     RowstampError,
+    RowstampWarning,
     StoreError,
     UnsupportedArgument,
 )
 from rowstamp.events import Stats
 from rowstamp.explain import Explanation
 from rowstamp.freshness import Freshness, bounded, strict
-from rowstamp.orm.consequences import RowstampWarning
 from rowstamp.orm.option import cached
 from rowstamp.repository import AsyncRepository, Repository
 

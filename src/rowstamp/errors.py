@@ -13,7 +13,7 @@
     ├── StoreError                the store could not do what it was asked
     └── CommitRefused             on_store_down="fail": the holds could not be taken, nothing was committed
 
-Every error is picklable and has a stable ``code``.
+Every error is picklable and has a stable ``code``. ``RowstampWarning`` is no error: everything works, but less precisely.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = [
     "CorruptEntry",
     "LoadTimeout",
     "RowstampError",
+    "RowstampWarning",
     "StoreError",
     "UncacheableValue",
     "UnsupportedArgument",
@@ -38,6 +39,10 @@ class RowstampError(Exception):
     """Base of every error that rowstamp raises on purpose."""
 
     code: ClassVar[str] = "rowstamp"
+
+
+class RowstampWarning(UserWarning):
+    """A statement that could not be analysed as it should: its effects are not known, or the analysis has failed."""
 
 
 class ConfigurationError(RowstampError):

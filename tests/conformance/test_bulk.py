@@ -58,6 +58,13 @@ def test_insert_with_returning(env: Env) -> None:
         assert session.scalars(insert(Product).returning(Product.name), [{"id": FREE_ID, **NEW}]).all() == ["new"]
 
 
+def test_entities_from_an_insert_with_returning(env: Env) -> None:
+    """`select(…).from_statement(insert(…).returning(…))` is the same write."""
+    made = insert(Product).values([{"id": FREE_ID, **NEW}, {"id": FREE_ID + 1, **NEW}]).returning(Product)
+    with env.change_of(IN_BOOKS), env.transaction() as session:
+        assert {each.id for each in session.scalars(select(Product).from_statement(made))} == {FREE_ID, FREE_ID + 1}
+
+
 def test_update_with_returning(returning_env: Env) -> None:
     """`UPDATE … RETURNING` is a write, though it returns rows."""
     with returning_env.change_of(IN_BOOKS, BY_KEY), returning_env.transaction() as session:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import immediateload, joinedload, lazyload, raiseload, selectinload, subqueryload
+from sqlalchemy.orm import immediateload, joinedload, lazyload, raiseload, selectinload, subqueryload, with_expression
 
 from rowstamp import cached
 from tests.conformance.models import (
@@ -62,6 +62,27 @@ def test_a_lazy_load_is_served_under_a_policy_and_follows(env: Env) -> None:
     with env.transaction() as session:
         session.add(product())
     assert books(env, lazyload)[0][1] == ["atlas", "bestiary", "new 100"]
+
+
+def test_a_lazy_load_with_an_expression_is_served_and_follows(env: Env) -> None:
+    """`with_expression()` in a loader option, in a new statement of the same shape each time."""
+    for model in (Category, Product, Review):
+        env.cache.policy(model)
+
+    def ranks() -> list[int | None]:
+        stars = select(func.max(Review.stars)).where(Review.product_id == Product.id).scalar_subquery()
+        options = lazyload(Category.products).options(with_expression(Product.rank, stars))
+        with env.session() as session:
+            books = session.scalars(select(Category).where(Category.id == 1).options(options)).one()
+            return [each.rank for each in books.products]
+
+    assert [ranks(), ranks()] == [[5, None]] * 2
+    with env.traffic() as traffic:
+        assert ranks() == [5, None]
+    assert not traffic.statements
+    with env.transaction() as session:
+        session.add(Review(id=FREE_ID, product_id=2, stars=1))
+    assert ranks() == [5, 1]
 
 
 def test_a_lazy_load_without_policy_is_not_cached(env: Env) -> None:

@@ -63,7 +63,7 @@ def tables_below(element: FromClause) -> Sequence[FromClause]:
 
 def dml_statement(compiled: Any) -> Any:
     """Return the DML statement that was compiled, in Core form."""
-    return compiled.compile_state.statement
+    return compiled.dml_compile_state.statement
 
 
 def dml_ctes(compiled: Any) -> Sequence[Any]:
@@ -96,7 +96,7 @@ def changed_columns(statement: Any) -> Sequence[Any]:
 
 def values_given(compiled: Any) -> list[Mapping[str, Any]]:
     """Return what the statement itself gives as values (VALUES, SET), one mapping by column key for each row."""
-    state = compiled.compile_state
+    state = compiled.dml_compile_state
     rows = state._multi_parameters if gives_several(compiled) else [state._dict_parameters or {}]
     return [
         {coercions.expect(roles.DMLColumnRole, key, as_key=True): value for key, value in row.items()} for row in rows
@@ -105,7 +105,7 @@ def values_given(compiled: Any) -> list[Mapping[str, Any]]:
 
 def gives_several(compiled: Any) -> bool:
     """Return whether the parameters of an INSERT are numbered by row: ``VALUES (…), (…)`` in the statement itself."""
-    return bool(compiled.compile_state._has_multi_parameters) if compiled.isinsert else False
+    return bool(compiled.dml_compile_state._has_multi_parameters) if compiled.isinsert else False
 
 
 def prefetched(compiled: Any) -> set[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
-from sqlalchemy.sql.expression import FromClause, Select
+from sqlalchemy.sql.expression import ColumnClause, FromClause, Select
 from sqlalchemy.sql.functions import next_value
 
 from rowstamp._sqlalchemy import is_custom_construct, locks_rows, tables_below
@@ -201,7 +201,8 @@ class _TakesNotes(ObservesSelects):
         outermost = [body for body in self._bodies if body.within is None]
         top = outermost[0].select if outermost else None
         if top is not None and loads_entities_only(compiled):
-            notes.loaded = tuple(top.selected_columns)
+            # with_expression() puts expressions of any kind among them.
+            notes.loaded = tuple(column for column in top.selected_columns if isinstance(column, ColumnClause))
         shown: dict[FromClause, RowsShown] = {}
         showing: dict[FromClause, Showing] = {}
         if top is not None and len(outermost) == 1 and is_select(compiled.statement):

@@ -27,6 +27,7 @@ from rowstamp.analysis.upserts import Upsert, plan_upsert
 from rowstamp.analysis.writes import WriteAnalysis, analyse_dml
 from rowstamp.codec import canonical
 from rowstamp.model import DIGEST_SIZE
+from rowstamp.orm.defects import warn_of_defect
 from rowstamp.orm.shape import Shape
 from rowstamp.outage import is_mariadb_end
 
@@ -90,7 +91,9 @@ class Attachment:
     _declarations: Declarations = NOTHING_DECLARED
     _identity: bytes = b""
     _told: str = ""
-    _writes: WeakKeyDictionary[Any, _WriteShape] = field(default_factory=WeakKeyDictionary[Any, "_WriteShape"])
+    _writes: WeakKeyDictionary[Any, _WriteShape | None] = field(
+        default_factory=WeakKeyDictionary[Any, "_WriteShape | None"]
+    )
 
     @property
     def dialect(self) -> Dialect:
@@ -152,15 +155,22 @@ class Attachment:
         self._heed_declarations()
         known = self._shapes.get(compiled)
         if known is None:
-            analysis = analyse(
+            known = self._shapes[compiled] = self._shape(self._analyse(compiled, statement))
+        return known
+
+    def _analyse(self, compiled: Any, statement: Any) -> ReadAnalysis:
+        sql = str(compiled.string)
+        try:
+            return analyse(
                 statement,
                 self.dialect,
-                sql=str(compiled.string),
+                sql=sql,
                 translated=bool(compiled.schema_translate_map),
                 declarations=self._declarations,
             )
-            known = self._shapes[compiled] = self._shape(analysis)
-        return known
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the statement still has to work
+            warn_of_defect(sql, exc)
+            return analyse_text(sql, self.dialect, self._declarations)
 
     def text_shape(self, sql: str) -> Shape:
         """Return what is known of raw SQL; found out once per text."""
@@ -182,22 +192,39 @@ class Attachment:
     def _shape(self, analysis: ReadAnalysis) -> Shape:
         return Shape(analysis, self.core.config.namespace, self.scope, self.dialect)
 
-    def writes(self, compiled: Any) -> _WriteShape:
-        """Return the analysis of compiled DML, and how to ask for what it leaves open; made once per shape."""
-        known = self._writes.get(compiled)
-        if known is None:
+    def writes(self, compiled: Any) -> _WriteShape | None:
+        """Return the analysis of compiled DML, and how to ask for what it leaves open; made once per shape.
+
+        ``None`` if the analysis fails: only the text tells then what is written.
+        """
+        if compiled not in self._writes:
+            self._writes[compiled] = self._analyse_dml(compiled)
+        return self._writes[compiled]
+
+    def _analyse_dml(self, compiled: Any) -> _WriteShape | None:
+        try:
             analysis = analyse_dml(compiled)
             plan: ImagePlan | Upsert | None = None
             if self.core.config.row_images:
                 plan = plan_image(analysis, self.dialect) or plan_upsert(analysis, compiled)
-            known = self._writes[compiled] = analysis, plan
-        return known
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the statement still has to work
+            warn_of_defect(str(compiled.string), exc)
+            return None
+        return analysis, plan
 
     def called_by(self, compiled: Any) -> frozenset[str] | None:
         """Return which functions compiled DML calls, ``None`` if that is not known; found out once per shape."""
         if compiled not in self._called:
-            self._called[compiled] = functions_of_dml(compiled)
+            self._called[compiled] = self._functions_of_dml(compiled)
         return self._called[compiled]
+
+    @staticmethod
+    def _functions_of_dml(compiled: Any) -> frozenset[str] | None:
+        try:
+            return functions_of_dml(compiled)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the statement still has to work
+            warn_of_defect(str(compiled.string), exc)
+            return None
 
 
 _MYSQL: Final = frozenset({"mysql", "mariadb"})

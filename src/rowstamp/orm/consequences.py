@@ -10,12 +10,12 @@ from rowstamp.analysis.declarations import Declaration, Name
 from rowstamp.analysis.effects import cascade_effects, facets, wide_effects
 from rowstamp.analysis.schema import key_columns, write_names
 from rowstamp.analysis.tables import Change, namesakes
+from rowstamp.errors import RowstampWarning
 from rowstamp.model import Dependency
 from rowstamp.orm.attachment import Attachment
 
 __all__ = [
     "EVERYTHING",
-    "RowstampWarning",
     "called_effects",
     "named_effects",
     "warn_of_everything",
@@ -23,10 +23,6 @@ __all__ = [
 ]
 
 EVERYTHING: Final = frozenset({Dependency.everything()})
-
-
-class RowstampWarning(UserWarning):
-    """A statement whose effects could not be told, so that it invalidates the whole namespace."""
 
 
 def warn_of_everything(sql: str, reason: str) -> set[Dependency]:

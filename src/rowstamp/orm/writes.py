@@ -40,14 +40,15 @@ __all__ = ["note_ddl", "note_dml", "note_result", "note_select"]
 
 def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
     """Note an INSERT, UPDATE or DELETE; return whether it was executed here: because it commits by itself, or to count its rows."""
-    if is_rewritten(sql, context.statement, in_batches=in_batches(context)):
+    shape = attachment.writes(context.compiled)
+    if shape is None or is_rewritten(sql, context.statement, in_batches=in_batches(context)):
         return note_text(attachment, connection, sql, execute, context.parameters[0])
     state = state_of(connection.connection)
     alone = is_alone(attachment, connection, sql)
     if state.noted is context and not alone:
         return False  # a further batch of the same INSERT
     state.noted = context
-    analysis, plan = attachment.writes(context.compiled)
+    analysis, plan = shape
     translate = context.execution_options.get("schema_translate_map")
     values = parameter_values(context)
     awaited = () if alone else awaited_keys(analysis, values, attachment.dialect)
