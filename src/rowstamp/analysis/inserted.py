@@ -49,7 +49,7 @@ class Inserted:
     ) -> None:
         """Note what the execution has answered: the primary key of each row, and what was returned of it by itself."""
         rows = [tuple(row) for row in primary or () if row is not None and None not in tuple(row)]
-        if primary is None or len(rows) != len(primary):
+        if primary is None or len(rows) != len(primary) or self._mixes():
             return
         names = [column.name for column in self.analysis.table.primary_key]
         self.images = [self._given() | dict(zip(names, row, strict=True)) for row in rows]
@@ -57,8 +57,13 @@ class Inserted:
             for image, row in zip(self.images, returned, strict=True):
                 image |= {column.name: row[column] for column in self._columns() if column in row}
 
+    def _mixes(self) -> bool:
+        """Whether parts of several primary keys are parameters: nobody says in which order the other parts are told."""
+        primary = [touch.source for key in self.keys if key.from_result for touch in key.touches]
+        return len(self.parameter_sets) > 1 and any(part is not None for source in primary for part in source)
+
     def _given(self) -> Image:
-        """Return what the parameters say of the row, if there is but one: of several nobody says in which order they are told."""
+        """Return what the parameters say of the row, if there is but one; of several it is not known which row is whose."""
         if len(self.parameter_sets) > 1 or any(len(key.touches) > 1 for key in self.keys):
             return {}
         found: Image = {}

@@ -187,6 +187,19 @@ def test_keys_that_were_returned_are_not_asked_for() -> None:
     }
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_primary_keys_of_which_a_part_is_given(number: int) -> None:
+    """Of several rows it is not known which of the parts that the database gives belongs to which parameters."""
+    first, second = Column("x", Integer, primary_key=True), Column("y", Integer, primary_key=True, server_default="1")
+    sets = [{"x": each} for each in range(number)]
+    analysis = analyse_dml(
+        insert(Table("halves", MetaData(), first, second)).compile(dialect=SQLITE, column_keys=["x"])
+    )
+    made = Inserted(analysis, awaited_keys(analysis, sets, SQLITE), sets, None, None)
+    made.answered([(each, 7 + each) for each in range(number)], None)
+    assert (made.images is not None) is (number == 1)
+
+
 def test_of_many_rows_the_keys_that_are_left_out_are_not_asked_for() -> None:
     """No more than an image has."""
     compiled = LEFT_OUT.compile(dialect=SQLITE)
