@@ -272,26 +272,46 @@ def test_reviews_of_other_products_stay(env: Env) -> None:
         session.get_one(Review, 2).stars = 1
 
 
-def test_a_role_that_may_not_lock_rows_is_not_made_to_fail(postgres_env: Env) -> None:
-    """In PostgreSQL a refused image would end the application's transaction; so the rights are looked up first."""
-    env = postgres_env
+@contextmanager
+def clerk(env: Env) -> Generator[str]:
+    """A role that may delete products and see nothing of them but their number."""
     with env.behind() as session:
         session.execute(text("DROP ROLE IF EXISTS clerk"))
         session.execute(text("CREATE ROLE clerk LOGIN"))
         session.execute(text("GRANT SELECT (id), DELETE ON products TO clerk"))
-    target = env.new_engine(make_url(env.url).set(username="clerk", password=None).render_as_string())
-    env.cache.attach(target, database="another name")
     try:
-        with env.open_session(target) as session:
-            session.execute(delete(P).where(P.id == 4))
-            session.commit()
-        assert len(env.truth(select(P.id))) == 3
+        yield "clerk"
     finally:
-        env.cache.detach(target)
-        sync_engine(target).dispose()
         with env.behind() as session:
             session.execute(text("DROP OWNED BY clerk"))
             session.execute(text("DROP ROLE clerk"))
+
+
+def test_a_role_that_may_not_lock_rows_is_not_made_to_fail(postgres_env: Env) -> None:
+    """In PostgreSQL a refused image would end the application's transaction; so the rights are looked up first."""
+    env = postgres_env
+    with clerk(env) as role:
+        target = env.new_engine(make_url(env.url).set(username=role, password=None).render_as_string())
+        env.cache.attach(target, database="another name")
+        try:
+            with env.open_session(target) as session:
+                session.execute(delete(P).where(P.id == 4))
+                session.commit()
+            assert len(env.truth(select(P.id))) == 3
+        finally:
+            env.cache.detach(target)
+            sync_engine(target).dispose()
+
+
+def test_a_role_that_a_transaction_takes_on_is_not_made_to_fail(postgres_env: Env) -> None:
+    """What was looked up are the rights of the role that had logged in."""
+    env = postgres_env
+    with env.session() as session:
+        session.execute(delete(P).where(P.id == 4))
+        session.rollback()
+    with clerk(env) as role, env.change_of(select(P.id).order_by(P.id)), env.transaction() as session:
+        session.execute(text(f"SET LOCAL ROLE {role}"))
+        session.execute(delete(P).where(P.id == 4))
 
 
 def test_the_question_is_asked_by_the_only_writer(sqlite_env: Env) -> None:

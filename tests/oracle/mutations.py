@@ -1,4 +1,4 @@
-"""Rules of the cache, each with a way to switch it off."""
+"""Rules of the cache, each with a way to switch it off. `docs/rules.md` lists them, with what guards the others."""
 
 from __future__ import annotations
 
