@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Table, and_, func, or_, select
 from sqlalchemy.orm import load_only, selectinload, with_loader_criteria
 
-from tests.oracle.precision import Need
+from tests.oracle.precision import Need, Shows
 from tests.oracle.read import Read, need, rows
 from tests.oracle.schema import DOMAIN, Schema
 
@@ -31,10 +32,25 @@ class KeyReads:
     def core(self) -> bool:
         return self.rng.random() < 0.3
 
-    def of_b(self, name: str, *values: Any, columns: set[str] | None = None) -> tuple[Need, ...]:
-        """Name rows of `b` by the values of one column."""
+    def of(
+        self,
+        table: Table,
+        name: str,
+        *values: Any,
+        columns: Collection[str] | None = None,
+        shows: Shows = Shows.IF_THERE,
+    ) -> tuple[Need, ...]:
+        """Name rows of a table by the values of one column."""
         narrow = None if columns is None else frozenset({*columns, name})
-        return (Need(self.s.b.name, (name,), frozenset((value,) for value in values), narrow),)
+        return (Need(table.name, (name,), frozenset((value,) for value in values), narrow, shows),)
+
+    def of_b(self, name: str, *values: Any, columns: Collection[str] | None = None) -> tuple[Need, ...]:
+        """Name rows of `b` by the values of one column."""
+        return self.of(self.s.b, name, *values, columns=columns)
+
+    def all_of(self, table: Table, *columns: str) -> tuple[Need, ...]:
+        """Name all rows of a table, and the columns of which a result is made."""
+        return (Need(table.name, (), frozenset({()}), frozenset(columns)),)
 
     def indexed(self, name: str) -> bool:
         """Whether a column of `b` has an index of its own."""
@@ -75,13 +91,15 @@ class KeyReads:
 
     def read_flag(self) -> Read:
         flag, b = self.rng.random() < 0.5, self.s.b
-        needs = self.of_b("flag", flag) if self.indexed("flag") else None
+        needs = self.of(b, "flag", flag, shows=Shows.NEVER) if self.indexed("flag") else None
         return rows("boolean", select(b).where(b.c.flag if flag else ~b.c.flag), core=self.core(), needs=needs)
 
     def read_pair(self) -> Read:
-        c = self.s.c.c
-        condition = and_(c.a_id == self.s.a_key(self.number()), c.b_id == self.number())
-        return rows("pair", select(self.s.C).where(condition))
+        c, pair = self.s.c, (self.s.a_key(self.number()), self.number())
+        condition = and_(c.c.a_id == pair[0], c.c.b_id == pair[1])
+        paired = any(len(index.columns) > 1 for index in c.indexes)
+        needs = Need(c.name, ("a_id", "b_id"), frozenset({pair})) if paired else None
+        return rows("pair", select(self.s.C).where(condition), needs=None if needs is None else (needs,))
 
     def read_pairs(self) -> Read:
         b, keys = self.s.b.c, [self.s.a_key(self.number()) for _ in range(2)]
@@ -102,10 +120,10 @@ class KeyReads:
 
     def read_narrow_table(self) -> Read:
         statement = select(self.s.b.c.code).order_by(self.s.b.c.parent_id)
-        return rows("column", statement, core=self.core(), needs=(self.all_of_b("code", "parent_id"),))
+        return rows("column", statement, core=self.core(), needs=self.all_of(self.s.b, "code", "parent_id"))
 
     def read_count(self) -> Read:
-        return rows("count", select(func.count()).select_from(self.s.b), core=self.core(), needs=(self.all_of_b(),))
+        return rows("count", select(func.count()).select_from(self.s.b), core=self.core(), needs=self.all_of(self.s.b))
 
     def read_count_of_key(self) -> Read:
         key = self.s.a_key(self.number())
@@ -118,7 +136,8 @@ class KeyReads:
         return rows("computed column", statement, needs=(need(b, (number,), columns=["id", "total"]),))
 
     def read_changed_along(self) -> Read:
-        return rows("column with onupdate", select(self.s.c.c.x, self.s.c.c.seen))
+        needs = self.all_of(self.s.c, "x", "seen")
+        return rows("column with onupdate", select(self.s.c.c.x, self.s.c.c.seen), needs=needs)
 
     def read_load_only(self) -> Read:
         number = self.number()
@@ -128,6 +147,3 @@ class KeyReads:
     def read_loader_criteria(self) -> Read:
         criteria = with_loader_criteria(self.s.B, self.s.b.c.n > self.rng.randint(0, 4))
         return rows("with_loader_criteria", select(self.s.A).options(selectinload(self.s.A.bs), criteria))
-
-    def all_of_b(self, *columns: str) -> Need:
-        return Need(self.s.b.name, (), frozenset({()}), frozenset(columns))

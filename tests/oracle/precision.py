@@ -5,18 +5,20 @@ are the ones it changed, by whatever way, cascades of the database included. Wha
 
 A write whose rows *cannot* be known is one that says so: it returns `None`. Those are: SQL text; a table that the statement describes without
 its keys; rows made of a SELECT or chosen by another table; conditions that name no key; an upsert that sets a key; and rows that replace
-others.
+others. Of several new rows the primary key may be untold. They may be any rows that a read names by it, unless the result shows that those
+were there before.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Table, select
 
-__all__ = ["Content", "Need", "Touch", "Touched", "all_touched", "concerned", "content_of"]
+__all__ = ["Content", "Need", "Shows", "Touch", "Touched", "all_touched", "concerned", "content_of"]
 
 Key: TypeAlias = tuple[Any, ...]
 Image: TypeAlias = Mapping[str, Any]
@@ -31,15 +33,25 @@ class Touch:
         table: the table's name.
         image: the row as it was before or after, or what the write says of it.
         columns: the columns that it changes; `None` if the row came or went.
+        untold: the columns whose values nobody is told, of a row that came.
     """
 
     table: str
     image: Image
     columns: frozenset[str] | None = None
+    untold: frozenset[str] = frozenset()
 
 
 Touched: TypeAlias = "tuple[Touch, ...] | None"
 """The rows that a write names; `None` if what it touches cannot be known."""
+
+
+class Shows(enum.Enum):
+    """When a result shows that the rows are there which a read names by a unique key, so that none that comes can be one of them."""
+
+    IF_THERE = enum.auto()
+    IF_IT_HAS_ROWS = enum.auto()
+    NEVER = enum.auto()
 
 
 @dataclass(frozen=True)
@@ -51,12 +63,14 @@ class Need:
         key: the columns by which the read names its rows; none: all rows.
         values: the values it names.
         columns: the columns that it reads; `None`: all.
+        shows: when its result shows that they are there; never, if the key is not unique.
     """
 
     table: str
     key: tuple[str, ...]
     values: frozenset[Key]
     columns: frozenset[str] | None = None
+    shows: Shows = Shows.IF_THERE
 
 
 Content: TypeAlias = Mapping[str, Mapping[Key, Image]]
@@ -76,7 +90,7 @@ def content_of(tables: Iterable[Table], connection: Connection) -> Content:
 def all_touched(named: Iterable[Touch], before: Content, after: Content) -> tuple[Touch, ...]:
     """Add to what a write names the rows that it named so, as they were and are, and those that changed with it."""
     found = [*named]
-    for touch in named:
+    for touch in (each for each in found[:] if not each.untold):
         for key, row in before[touch.table].items():
             if touch.image.items() <= row.items():
                 images = (row, after[touch.table].get(key))
@@ -96,12 +110,20 @@ def _changed(before: Content, after: Content) -> Iterator[Touch]:
                 yield Touch(table, new, columns)
 
 
-def concerned(needs: Iterable[Need], touched: Iterable[Touch]) -> bool:
-    """Whether a read that needs these rows may be changed by writes that touched those."""
-    return any(_meets(need, touch) for touch in touched for need in needs if need.table == touch.table)
+def concerned(needs: Iterable[Need], touched: Iterable[Touch], *, rows: bool) -> bool:
+    """Whether a read that needs these rows may be changed by writes that touched those, for all that its result and they tell.
+
+    Args:
+        needs: what the read needs.
+        touched: what the writes touched.
+        rows: whether its result had rows.
+    """
+    return any(_meets(need, touch, rows=rows) for touch in touched for need in needs if need.table == touch.table)
 
 
-def _meets(need: Need, touch: Touch) -> bool:
+def _meets(need: Need, touch: Touch, *, rows: bool) -> bool:
+    if touch.untold.intersection(need.key):
+        return need.shows is Shows.NEVER or (need.shows is Shows.IF_IT_HAS_ROWS and not rows)
     if any(name not in touch.image for name in need.key):
         return False  # what is named so may be no row; if it is one, its images are there, too
     if tuple(touch.image[name] for name in need.key) not in need.values:

@@ -231,7 +231,7 @@ class Program:
             served = after.misses == before.misses
             self.figures.hits += served
             if number in self.known:
-                self.judge(read, served=served, same=self.known[number] == got)
+                self.judge(read, self.known[number], got, served=served)
             self.known[number] = got
         self.committed = []
 
@@ -246,19 +246,19 @@ class Program:
         if got != want or repr(got) != repr(want):
             raise DifferenceError(f"{read.name} in {who}\n  cached   {got}\n  database {want}\n{self.story()}")
 
-    def judge(self, read: Read, *, served: bool, same: bool) -> None:
+    def judge(self, read: Read, before: Any, got: Any, *, served: bool) -> None:
         """Count an entry that was made unusable although its result did not change."""
         cause = "+".join(sorted({name for name, _ in self.committed}))
         touched = [rows for _, rows in self.committed]
         known = [row for rows in touched if rows is not None for row in rows]
-        if read.needs is not None and None not in touched and not concerned(read.needs, known):
+        if read.needs is not None and None not in touched and not concerned(read.needs, known, rows=bool(before)):
             self.figures.pinned += 1
             self.figures.lost[f"{read.name} after {cause}"] += not served
             if not served:
                 raise DifferenceError(
                     f"{read.name} needs {read.needs} and was not served after {known}\n{self.story()}"
                 )
-        if not served and same:
+        if not served and before == got:
             several = "several writes" if len(self.committed) > 1 else "nothing"
             self.figures.needless[cause if len(self.committed) == 1 else several] += 1
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, immediateload, joinedload, selectinload, subqueryload
 
 from tests.harness import plain
+from tests.oracle.precision import Shows
 from tests.oracle.read import OPTIONS, Read, need, rows, typed, unordered
 from tests.oracle.subquery_reads import SubqueryReads
 
@@ -75,8 +76,9 @@ class Reads(SubqueryReads):
 
     def read_or(self) -> Read:
         one, other = self.number(), self.number()
-        b = self.s.b.c
-        return rows("OR", select(self.s.B).where(or_(b.id == one, b.a_id == self.s.a_key(other))))
+        b, key = self.s.b, self.s.a_key(other)
+        needs = self.of(b, "id", one) + self.of_b("a_id", key)
+        return rows("OR", select(self.s.B).where(or_(b.c.id == one, b.c.a_id == key)), needs=needs)
 
     def read_or_of_keys(self) -> Read:
         other = self.number()
@@ -89,7 +91,7 @@ class Reads(SubqueryReads):
         return rows("AND/OR", select(b.id, b.code).where(condition))
 
     def read_null(self) -> Read:
-        return rows("IS NULL", select(self.s.B).where(self.s.b.c.a_id.is_(None)))
+        return rows("IS NULL", select(self.s.B).where(self.s.b.c.a_id.is_(None)), needs=self.of_b("a_id", None))
 
     def read_not(self) -> Read:
         return rows("NOT", select(self.s.b).where(self.s.b.c.id != self.number()))
@@ -121,8 +123,10 @@ class Reads(SubqueryReads):
 
     def read_left_join_where(self) -> Read:
         b, c = self.s.b, self.s.c
-        statement = select(b, c.c.v).outerjoin_from(b, c, c.c.b_id == b.c.id)
-        return rows("left join, pin in WHERE", statement.where(b.c.id == self.number()))
+        number = self.number()
+        statement = select(b, c.c.v).outerjoin_from(b, c, c.c.b_id == b.c.id).where(b.c.id == number)
+        needs = self.of_b("id", number) + self.of(c, "b_id", number, columns=["v"])
+        return rows("left join, pin in WHERE", statement, needs=needs)
 
     def read_self_join(self) -> Read:
         other = aliased(self.s.B)
@@ -177,8 +181,10 @@ class Reads(SubqueryReads):
         return rows("GROUP BY", select(b.a_id, func.count(b.id)).group_by(b.a_id).having(func.count(b.id) > 1))
 
     def read_in_subquery(self) -> Read:
-        inner = select(self.s.b.c.a_id).where(self.s.b.c.id == self.number())
-        return rows("IN subquery", select(self.s.A).where(self.s.a.c.id.in_(inner)))
+        number, a = self.number(), self.s.a
+        inner = select(self.s.b.c.a_id).where(self.s.b.c.id == number)
+        needs = self.of(self.s.b, "id", number, columns=["a_id"], shows=Shows.NEVER) + self.all_of(a, *a.c.keys())
+        return rows("IN subquery", select(self.s.A).where(a.c.id.in_(inner)), needs=needs)
 
     def read_exists(self) -> Read:
         inner = exists().where(self.s.b.c.a_id == self.s.a.c.id)
@@ -187,13 +193,15 @@ class Reads(SubqueryReads):
 
     def read_exists_key(self) -> Read:
         inner = exists().where(self.s.b.c.a_id == self.s.a.c.id, self.s.b.c.code.is_not(None))
-        condition, _ = self.key_condition(self.s.a)
-        return rows("EXISTS by key", select(self.s.a.c.name).where(condition, inner), core=self.core())
+        key, a = self.s.a_key(self.number()), self.s.a
+        needs = self.of(a, "id", key, columns=["name"]) + self.of_b("a_id", key, columns=["code"])
+        return rows("EXISTS by key", select(a.c.name).where(a.c.id == key, inner), core=self.core(), needs=needs)
 
     def read_scalar_subquery(self) -> Read:
-        b, c = self.s.b, self.s.c
+        b, c, number = self.s.b, self.s.c, self.number()
         inner = select(func.count(c.c.v)).where(c.c.b_id == b.c.id).scalar_subquery()
-        return rows("scalar subquery", select(b.c.id, inner).where(b.c.id == self.number()))
+        needs = self.of_b("id", number, columns=()) + self.of(c, "b_id", number, columns=["v"])
+        return rows("scalar subquery", select(b.c.id, inner).where(b.c.id == number), needs=needs)
 
     def read_cte(self) -> Read:
         some = select(self.s.b.c.a_id, func.count().label("n")).group_by(self.s.b.c.a_id).cte("some")
@@ -214,8 +222,10 @@ class Reads(SubqueryReads):
 
     def read_union(self) -> Read:
         make = self.rng.choice([union, union_all])
-        parts = [select(t.c.id).where(t.c.id == self.number()) for t in (self.s.b, self.s.p, self.s.e)]
-        return rows("union", make(*parts), core=self.core())
+        named = [(table, self.number()) for table in (self.s.b, self.s.p, self.s.e)]
+        parts = [select(table.c.id).where(table.c.id == number) for table, number in named]
+        needs = [self.of(table, "id", number, columns=(), shows=Shows.NEVER) for table, number in named]
+        return rows("union", make(*parts), core=self.core(), needs=sum(needs, ()))
 
     def read_distinct(self) -> Read:
         return rows("DISTINCT", select(self.s.c.c.v, self.s.c.c.b_id).distinct())

@@ -7,22 +7,20 @@ from typing import Any
 from sqlalchemy import Integer, and_, exists, func, literal_column, not_, or_, select, union, union_all
 
 from tests.oracle.key_reads import KeyReads
+from tests.oracle.precision import Need, Shows
 from tests.oracle.read import Read, rows
 
 
 class SubqueryReads(KeyReads):
-    """Draws them.
-
-    Needs are said of those alone whose rows have keys that every write tells: a result that does not show the rows it names by a
-    unique key is lost to an INSERT of unknown keys, and rightly so.
-    """
+    """Draws them, with what each needs. Most do not show the rows that they name, so that an INSERT of unknown keys ends them, and rightly so."""
 
     # ------------------------------------------------------------------------------------------------------- NOT
 
     def read_not_or(self) -> Read:
         number, b = self.number(), self.s.b
         condition = not_(or_(b.c.id != number, b.c.code == "c1"))
-        return rows("NOT of OR", select(b).where(condition), core=self.core())
+        needs = self.of(b, "id", number, shows=Shows.IF_IT_HAS_ROWS)
+        return rows("NOT of OR", select(b).where(condition), core=self.core(), needs=needs)
 
     def read_not_and(self) -> Read:
         number, code, b = self.number(), f"c{self.number()}", self.s.b
@@ -40,16 +38,25 @@ class SubqueryReads(KeyReads):
         named = self.rng.choice([c.c.b_id, b.c.id]) == number
         return exists(select(select_list).where(c.c.b_id == b.c.id, named).correlate(b))
 
+    def _asked(self, number: int, *columns: str) -> tuple[Need, ...]:
+        return self.of(self.s.c, "b_id", number, columns=columns)
+
     def read_exists_names(self) -> Read:
         number, b, c = self.number(), self.s.b, self.s.c
         statement = select(b.c.code).where(self._exists(c.c.b_id, number))
-        return rows("EXISTS names", statement, core=self.core())
+        needs = self.of(b, "id", number, columns=["code"], shows=Shows.IF_IT_HAS_ROWS)
+        return rows("EXISTS names", statement, core=self.core(), needs=needs + self._asked(number))
 
     def read_exists_count(self) -> Read:
-        return rows("EXISTS of a count", select(self.s.b.c.code).where(self._exists(func.count(), self.number())))
+        number, b = self.number(), self.s.b
+        needs = self.all_of(b, "code", "id") + self._asked(number)
+        return rows("EXISTS of a count", select(b.c.code).where(self._exists(func.count(), number)), needs=needs)
 
     def read_not_exists_names(self) -> Read:
-        return rows("NOT EXISTS names", select(self.s.b.c.code).where(~self._exists(self.s.c.c.v, self.number())))
+        number, b = self.number(), self.s.b
+        needs = self.all_of(b, "code", "id") + self._asked(number, "v")  # whatever a statement mentions counts as read
+        statement = select(b.c.code).where(~self._exists(self.s.c.c.v, number))
+        return rows("NOT EXISTS names", statement, needs=needs)
 
     def read_exists_outer_join(self) -> Read:
         """The ON of an outer join says nothing of the enclosing row, which comes through whatever it says."""
@@ -69,21 +76,26 @@ class SubqueryReads(KeyReads):
         else:
             part = some.subquery()
             statement = select(c.c.v).join(part, part.c.id == c.c.b_id)
-        return rows("union handed out", statement, core=self.core())
+        needs = self.of(b, "id", one, columns=(), shows=Shows.NEVER) + self.of(p, "id", other, columns=())
+        needs += self.of(c, "b_id", one, other, columns=["v"])
+        return rows("union handed out", statement, core=self.core(), needs=needs)
 
     def _union(self) -> Any:
         b, p = self.s.b, self.s.p
         return self.rng.choice([union, union_all])(select(b.c.id, b.c.code), select(p.c.id, p.c.name))
 
     def read_union_taken(self) -> Read:
-        number = self.number()
+        number, b, p = self.number(), self.s.b, self.s.p
         some = self.rng.choice([self._union().subquery(), self._union().cte("some")])
-        return rows("union taken", select(some.c.code).where(some.c.id == number))
+        needs = self.of(b, "id", number, columns=["code"], shows=Shows.NEVER)
+        needs += self.of(p, "id", number, columns=["name"])
+        return rows("union taken", select(some.c.code).where(some.c.id == number), needs=needs)
 
     def read_cut_union(self) -> Read:
-        union_ = self._union()
+        union_, b, p = self._union(), self.s.b, self.s.p
         some = union_.order_by(union_.selected_columns.id, union_.selected_columns.code).limit(3).subquery()
-        return rows("cut union", select(some.c.code).where(some.c.id == self.number()))
+        needs = self.all_of(b, "id", "code") + self.all_of(p, "id", "name")
+        return rows("cut union", select(some.c.code).where(some.c.id == self.number()), needs=needs)
 
     # ------------------------------------------------------------------------------------------------ subqueries
 
@@ -93,7 +105,8 @@ class SubqueryReads(KeyReads):
     def read_subquery_taken(self) -> Read:
         number, b = self.number(), self.s.b
         some = self._taken(select(b.c.id, b.c.code, b.c.n))
-        return rows("subquery taken", select(some.c.code).where(some.c.id == number), core=self.core())
+        needs = self.of(b, "id", number, columns=["code", "n"], shows=Shows.NEVER)
+        return rows("subquery taken", select(some.c.code).where(some.c.id == number), core=self.core(), needs=needs)
 
     def read_group_taken(self) -> Read:
         key, b = self.s.a_key(self.number()), self.s.b
@@ -104,7 +117,8 @@ class SubqueryReads(KeyReads):
     def read_cut_taken(self) -> Read:
         b = self.s.b
         some = self._taken(select(b.c.id, b.c.code).order_by(b.c.n.desc(), b.c.id).limit(2))
-        return rows("subquery with a LIMIT", select(some.c.code).where(some.c.id == self.number()))
+        needs = self.all_of(b, "id", "code", "n")
+        return rows("subquery with a LIMIT", select(some.c.code).where(some.c.id == self.number()), needs=needs)
 
     def read_taken_twice(self) -> Read:
         b = self.s.b
@@ -127,12 +141,14 @@ class SubqueryReads(KeyReads):
     def read_null_taken(self) -> Read:
         a, b = self.s.a, self.s.b
         some = self._taken(select(a.c.name, b.c.a_id).outerjoin_from(a, b, b.c.a_id == a.c.id))
-        return rows("subquery with missing rows", select(some.c.name).where(some.c.a_id.is_(None)))
+        needs = self.all_of(a, "id", "name") + self.all_of(b, "a_id")
+        return rows("subquery with missing rows", select(some.c.name).where(some.c.a_id.is_(None)), needs=needs)
 
     def read_missing(self) -> Read:
         a, b = self.s.a, self.s.b
         statement = select(a.c.name).outerjoin_from(a, b, b.c.a_id == a.c.id).where(b.c.a_id.is_(None))
-        return rows("missing rows", statement, core=self.core())
+        needs = self.all_of(a, "id", "name") + self.all_of(b, "a_id")
+        return rows("missing rows", statement, core=self.core(), needs=needs)
 
     # --------------------------------------------------------------------------------------------------- columns
 
@@ -144,7 +160,9 @@ class SubqueryReads(KeyReads):
     def read_joined_where(self) -> Read:
         a, b = self.s.a, self.s.b
         statement = select(b.c.code, b.c.a_id, a.c.name).join_from(b, a, a.c.id == b.c.a_id)
-        return rows("join that asks", statement.where(b.c.id < 4, a.c.name > f"w{self.rng.randint(20, 70)}"))
+        needs = self.all_of(b, "id", "code", "a_id") + self.all_of(a, "id", "name")
+        statement = statement.where(b.c.id < 4, a.c.name > f"w{self.rng.randint(20, 70)}")
+        return rows("join that asks", statement, needs=needs)
 
     # ------------------------------------------------------------------------------ rows that an outer join shows
 

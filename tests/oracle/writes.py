@@ -288,7 +288,8 @@ class Writes:
         values = [others | {"code": self.word(), "a_id": self.maybe_a()} for _ in range(self.rng.randint(1, 2))]
         connection.execute(insert(b), [*values, others | {"code": self.word(), "a_id": None}])
         # No result tells the keys. So they may be any that somebody has looked for in vain.
-        return self.touched(b, *[(number,) for number in range(1, DOMAIN + 1) if number not in there])
+        in_vain = self.touched(b, *[(number,) for number in range(1, DOMAIN + 1) if number not in there]) or ()
+        return (*in_vain, Touch(b.name, {}, untold=frozenset({"id"})))
 
     def write_insert_from_select(self, session: Session) -> Touched:
         b, p = self.s.b, self.s.p
