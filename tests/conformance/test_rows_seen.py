@@ -16,6 +16,7 @@ from sqlalchemy import (
     TypeDecorator,
     func,
     insert,
+    literal,
     select,
     text,
     update,
@@ -80,6 +81,20 @@ def test_a_row_that_an_outer_join_has_not_found(env: Env) -> None:
         session.add(Category(id=FREE_ID + 1, name="maps"))
     with env.change_of(stmt), env.transaction() as session:
         session.add(Category(id=FREE_ID, name="atlases"))
+
+
+def test_an_insert_whose_keys_nobody_tells(env: Env) -> None:
+    """What an outer join has found has its key for itself; what it has looked for in vain may be the row that comes."""
+    orphans = Table("orphans", MetaData(), Column("id", Integer, primary_key=True), Column("category", Integer))
+    some = select(orphans, Category).outerjoin(Category, Category.id == orphans.c.category)
+    found, absent = some.where(orphans.c.id == 1), some.where(orphans.c.id == 2)
+    with tables(env, orphans) as session:
+        session.execute(insert(orphans), [{"id": 1, "category": 1}, {"id": 2, "category": FREE_ID + 1}])
+    source = select(Tag.id + literal(FREE_ID), Tag.name).where(Tag.id == 1)
+    with env.unconcerned(EAGER, found), env.change_of(absent), env.transaction() as session:
+        session.execute(insert(Category).from_select(["id", "name"], source))
+    with env.change_of(found), env.transaction() as session:
+        session.execute(update(Category).where(Category.name == "books").values(name="paper"))
 
 
 def test_a_row_that_an_outer_join_has_not_found_where_the_key_looked_for_is_not_shown(env: Env) -> None:

@@ -87,7 +87,7 @@ class RowsSeen:
     @property
     def cost(self) -> int:
         """How many stamps that are known beforehand they take, under one name."""
-        return 3 + len(self.columns or ()) + len(self.shown.asked or ())
+        return 3 + bool(self.shown.own) + len(self.columns or ()) + len(self.shown.asked or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +128,13 @@ class Needs:
         guard: besides, as long as it is not known which rows the result shows: the tables that these are in.
         seen: what takes the place of the guard then: the names of each such table, with how its rows are told.
         new: besides, as long as it is not known that the result shows all rows that it names by a unique key: stamps
-            of rows that come with an unknown key, and of which lookups.
+            of rows that come with an unknown key, and of which lookups and rows seen.
     """
 
     certain: tuple[Dependency, ...]
     guard: tuple[Dependency, ...] = ()
     seen: tuple[tuple[tuple[str, ...], RowsSeen], ...] = ()
-    new: tuple[tuple[Dependency, tuple[RowsRead, ...]], ...] = ()
+    new: tuple[tuple[Dependency, tuple[RowsRead | RowsSeen, ...]], ...] = ()
 
 
 def needs(
@@ -159,7 +159,7 @@ def needs(
     certain: dict[Dependency, None] = {}
     guard: dict[Dependency, None] = {}
     seen: list[tuple[tuple[str, ...], RowsSeen]] = []
-    new: dict[Dependency, list[RowsRead]] = {}
+    new: dict[Dependency, list[RowsRead | RowsSeen]] = {}
     for use in uses(analysis, parameters, dialect=dialect, translate=translate, ignored=ignored):
         names = _names(use.table, translate)
         for name in names:
@@ -168,7 +168,10 @@ def needs(
                 guard.update(dict.fromkeys(_facets(Dependency.table(scope, name), _guarded(use))))
             for rows in use.rows:
                 if rows.finding is not None:
-                    new.setdefault(_new_rows(scope, name, rows), []).append(rows)
+                    new.setdefault(_new_rows(scope, name, rows.key, rows.columns), []).append(rows)
+            for each in use.seen:
+                if each.shown.own:
+                    new.setdefault(_new_rows(scope, name, each.shown.key, each.columns), []).append(each)
         seen.extend((names, each) for each in use.seen)
     return Needs(
         tuple(certain),
@@ -331,7 +334,7 @@ def _stamps(use: TableUse, scope: str, name: str) -> Iterator[Dependency]:
         for value in rows.values:
             yield from _facets(Dependency.rows(scope, name, rows.key, value), rows.columns)
     for seen in use.seen:
-        yield from _unknown_rows(use.table, scope, name, seen.shown.key, seen.columns)
+        yield from _unknown_rows(use.table, scope, name, seen.shown.key, seen.columns, old=bool(seen.shown.own))
         if seen.shown.asked is not None:
             yield from _facets(Dependency.table(scope, name), seen.shown.asked)
 
@@ -349,10 +352,10 @@ def _unknown_rows(
     yield from values
 
 
-def _new_rows(scope: str, name: str, rows: RowsRead) -> Dependency:
+def _new_rows(scope: str, name: str, key: Key, columns: frozenset[str] | None) -> Dependency:
     """Return the stamp of rows that come, by a write that does not know their key, or of old ones that it changes."""
-    stamp = Dependency.unknown_rows(scope, name, rows.key)
-    return stamp if rows.columns is None else stamp.of_membership()
+    stamp = Dependency.unknown_rows(scope, name, key)
+    return stamp if columns is None else stamp.of_membership()
 
 
 def new_rows_matter(found: Needs, rows: Sequence[Sequence[Any]], *, dialect: Dialect) -> list[Dependency]:
@@ -366,7 +369,9 @@ def new_rows_matter(found: Needs, rows: Sequence[Sequence[Any]], *, dialect: Dia
     return [stamp for stamp, lookups in found.new if not all(_has_found(each, rows, dialect) for each in lookups)]
 
 
-def _has_found(lookup: RowsRead, rows: Sequence[Sequence[Any]], dialect: Dialect) -> bool:
+def _has_found(lookup: RowsRead | RowsSeen, rows: Sequence[Sequence[Any]], dialect: Dialect) -> bool:
+    if isinstance(lookup, RowsSeen):
+        return lookup.shown.has_all(rows)
     return lookup.finding is not None and lookup.finding.has_all(lookup.values, rows, dialect)
 
 

@@ -23,7 +23,17 @@ from rowstamp._sqlalchemy.types import has_variants, variant_for
 from rowstamp.analysis.collations import collate_alike, fold, fold_label
 from rowstamp.codec import canonical
 
-__all__ = ["NULL", "PIN_LIMIT", "Null", "bound_values", "compares_alike", "key_value", "key_values", "stored_value"]
+__all__ = [
+    "NULL",
+    "PIN_LIMIT",
+    "Null",
+    "bound_values",
+    "compares_alike",
+    "is_equal_in_one_way",
+    "key_value",
+    "key_values",
+    "stored_value",
+]
 
 PIN_LIMIT: Final = 64
 """Most values to which one read may pin a key; a longer list depends on the whole table instead."""
@@ -147,6 +157,11 @@ def compares_alike(one: types.TypeEngine[Any], other: types.TypeEngine[Any]) -> 
     if normalise is _moment:
         return _is_zoned(one) == _is_zoned(other) and type(one) is type(other)
     return normalise in (_integer, _boolean, _uuid, _date) or type(one) is type(other)
+
+
+def is_equal_in_one_way(type_: types.TypeEngine[Any]) -> bool:
+    """Return whether values of a type are equal or not whatever they are compared by; text is not, which has collations."""
+    return not has_variants(type_) and _normaliser(type_) in (_integer, _uuid, _date)
 
 
 # ------------------------------------------------------------------------------------------------- normalisers

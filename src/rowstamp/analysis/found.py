@@ -80,7 +80,7 @@ def rows_showing(select: Select[Any], scope: Scope, selected: Sequence[Any]) -> 
         scope: its FROM clause and the conditions on it.
         selected: what stands at each place of a row of the result; ``None`` where that is not known.
     """
-    if not shows_rows(select):
+    if not shows_rows(select, scope):
         return {}
     places: dict[FromClause, dict[str, int]] = {element: {} for element in scope.elements}
     for place, each in enumerate(selected):

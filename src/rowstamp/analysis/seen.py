@@ -14,6 +14,10 @@ Where the second does not hold (an inner join drops a product without category; 
 that the result does not show. They matter by the columns that are mentioned outside the select list alone. So the result then depends on these
 columns in *any* row, on rows that come and go, and by its other columns on the rows seen.
 
+**What an outer join has found no insert can change**, if the key is unique: where a row of the result shows v and beside it the columns of the
+key of e, not NULL, the row with ``e.id = v`` is there, and a row that comes has another value (compare :mod:`rowstamp.analysis.found`). Only of types whose
+values are equal in one way alone: text is compared by the collation of either column, so that a second spelling might match as well.
+
 ``GROUP BY``, functions in the select list and whatever else makes one row of several show no rows: nothing is told then.
 """
 
@@ -21,17 +25,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnClause
-from sqlalchemy.sql.expression import FromClause, FunctionElement, Select
+from sqlalchemy.sql.expression import FromClause, FunctionElement, ScalarSelect, Select
 from sqlalchemy.sql.selectable import CTE, Lateral, Subquery
 
 from rowstamp._sqlalchemy.selects import group_by, is_cut_off, is_distinct, order_by, picks_rows
 from rowstamp.analysis.columns import ColumnsRead
 from rowstamp.analysis.conditions import Same
-from rowstamp.analysis.equality import compares_alike
+from rowstamp.analysis.equality import compares_alike, is_equal_in_one_way
 from rowstamp.analysis.pins import Condition, Elements, Scope, base_table
 from rowstamp.analysis.schema import Key, is_unique_key, iterate_keys
 
@@ -50,6 +54,7 @@ class RowsShown:
         places: where the value of each stands in a row of the result.
         if_null: whether a row may matter although NULL stands there: the key itself is shown, and there is no row.
         asked: the columns that matter in any row of the table, besides rows that come and go; ``None``: only the rows shown matter.
+        own: where the columns of the key itself stand, if a row that is found so cannot be one that comes; empty if it can.
     """
 
     key: Key
@@ -57,6 +62,19 @@ class RowsShown:
     places: tuple[int, ...]
     if_null: bool
     asked: frozenset[str] | None
+    own: tuple[int, ...] = ()
+
+    def has_all(self, rows: Sequence[Sequence[Any]]) -> bool:
+        """Return whether each row of a result that names a row has found it."""
+        if not self.own:
+            return False
+        try:
+            return all(
+                None not in [row[place] for place in self.own] or None in [row[place] for place in self.places]
+                for row in rows
+            )
+        except LookupError:  # other rows than the statement says
+            return False
 
 
 def rows_shown(
@@ -70,7 +88,7 @@ def rows_shown(
         selected: what stands at each place of a row of the result; ``None`` where that is not known.
         columns: the columns that the whole statement mentions.
     """
-    if not shows_rows(select):
+    if not shows_rows(select, scope):
         return {}
     sorted_by = mentioned(order_by(select))
     if is_cut_off(select) and (sorted_by is None or is_distinct(select)):
@@ -80,9 +98,17 @@ def rows_shown(
     return {element: shown for element, shown in found.items() if shown is not None}
 
 
-def shows_rows(select: Select[Any]) -> bool:
-    """Return whether the rows of a result are rows of FROM, and none is made of several."""
-    return not (group_by(select) or picks_rows(select) or any(map(_has_function, select.selected_columns)))
+def shows_rows(select: Select[Any], scope: Scope) -> bool:
+    """Return whether the rows of a result are rows of FROM, and none is made of several.
+
+    Args:
+        select: the SELECT.
+        scope: its FROM clause.
+    """
+    if group_by(select) or picks_rows(select):
+        return False
+    elements = frozenset(scope.elements)
+    return not any(_may_aggregate(each, elements) for each in select.selected_columns)
 
 
 class _Finder:
@@ -134,7 +160,8 @@ class _Finder:
             if all(outside):
                 places = self._places(outside)
                 if places is not None:
-                    return RowsShown(key, tuple(columns), places, if_null=False, asked=None)
+                    own = self._own_places(element, table, key, columns)
+                    return RowsShown(key, tuple(columns), places, if_null=False, asked=None, own=own)
                 places = self._places(alike)
                 if places is not None:
                     return RowsShown(key, tuple(columns), places, if_null=True, asked=None)
@@ -218,6 +245,12 @@ class _Finder:
             found.append(min(places))
         return tuple(found)
 
+    def _own_places(self, element: FromClause, table: FromClause, key: Key, columns: Sequence[Any]) -> tuple[int, ...]:
+        """Return where the columns of a key stand, if they prove that no row that comes has the same values."""
+        if not is_unique_key(table, key) or not all(is_equal_in_one_way(column.type) for column in columns):
+            return ()
+        return self._places([(element, name)] for name in key) or ()
+
     def _asked(self, element: FromClause) -> frozenset[str] | None:
         """Return the columns that are mentioned outside the select list, unless that is all of them."""
         read = self._columns.of([element])
@@ -269,5 +302,14 @@ def _parts(expressions: Iterable[Any]) -> Iterable[Any]:
     return (part for expression in expressions for part in visitors.iterate(expression))
 
 
-def _has_function(expression: Any) -> bool:
-    return any(isinstance(part, FunctionElement) for part in visitors.iterate(expression))
+def _may_aggregate(expression: Any, elements: Elements) -> bool:
+    """Whether an expression has a function that may make one row of several rows of these elements.
+
+    An aggregate in a subquery belongs to the SELECT around it if it is made of columns of that one alone.
+    """
+    # SQLAlchemy's classes are generic, and isinstance() alone leaves their parameter unknown.
+    function, subquery = cast("tuple[Any, Any]", (FunctionElement, ScalarSelect))
+    parts: list[Any] = list(visitors.iterate(expression))
+    inside = {id(part) for each in parts if isinstance(each, subquery) for part in visitors.iterate(each.element)}
+    functions = [each for each in parts if isinstance(each, function)]
+    return any(id(each) not in inside or any(of.table in elements for of in _columns_in([each])) for each in functions)

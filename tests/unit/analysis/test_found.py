@@ -32,7 +32,7 @@ from rowstamp.analysis.schema import NOT_TOLD
 from rowstamp.analysis.writes import analyse_dml
 from rowstamp.explain import describe
 from rowstamp.model import Unknown
-from tests.unit.analysis.shop import POSTGRESQL, SQLITE, categories, lines, needed, products
+from tests.unit.analysis.shop import POSTGRESQL, SQLITE, categories, codes, lines, needed, products
 
 metadata = MetaData()
 tags = Table(
@@ -49,6 +49,9 @@ t = tags.c
 p = products.c
 ONE = select(tags).where(t.id == 5)
 ROW = (5, "a", 1, 2, 3)
+COUNTED = select(func.count()).where(p.category_id == t.kind).scalar_subquery()
+OUTER_COUNT = select(func.count(t.kind)).select_from(products).correlate(tags).scalar_subquery()
+"""Its count is of rows of the SELECT around it, which it makes one of."""
 
 
 def matters(statement: Any, *rows: Sequence[Any]) -> set[str]:
@@ -74,6 +77,7 @@ def matters(statement: Any, *rows: Sequence[Any]) -> set[str]:
         (select(tags).where(t.id.in_([])), []),
         (select(tags).where(or_(t.id == 5, t.code == "b")), [ROW, (6, "b", 1, 2, 3)]),
         (select(t.code).where(t.code == "a"), [("a",)]),
+        (select(t.id, COUNTED).where(t.id == 5), [(5, 0)]),
         (select(t.x, t.y).where(t.x == 2, t.y == 3), [(2, 3)]),
         (select(t.x, t.y).where(tuple_(t.x, t.y).in_([(2, 3), (2, 4)])), [(2, 3), (2, 4)]),
         (
@@ -119,6 +123,7 @@ def test_what_may_come(statement: Any, rows: list[Any]) -> None:
         select(tags).where(t.code.in_(["a", "A"])),
         select(func.count(t.id)).where(t.id == 5),
         select(func.max(t.kind), t.id).where(t.id == 5).group_by(t.id),
+        select(t.id, OUTER_COUNT).where(t.id == 5),
         select(t.id).where(t.id == 5).having(literal(1) == 1),
         select(t.kind, p.id).outerjoin_from(tags, products, p.id == t.kind).where(t.id == 5),
         select(literal(1)).where(t.id == 5),
@@ -135,6 +140,46 @@ def test_what_tells_nothing_of_its_rows(statement: Any) -> None:
     """Then the stamp of rows that come is one like any other."""
     assert all(stamp.name != "tags" for stamp, _ in needed(statement).new)
     assert not any(each.facet.startswith("old") for each in needed(statement).certain if each.name == "tags")
+
+
+JOINED = select(p.id, p.category_id, categories.c.id, categories.c.name).outerjoin_from(products, categories)
+CODES = select(t.code, codes).outerjoin_from(tags, codes, codes.c.code == t.code)
+TO_MANY = select(categories.c.id, p.id, p.category_id).outerjoin_from(categories, products)
+REQUIRED = JOINED.add_columns(categories.c.parent_id).where(categories.c.name == "x")
+
+
+@pytest.mark.parametrize(
+    ("statement", "rows", "table", "found"),
+    [
+        (JOINED, [(1, 7, 7, "x"), (2, None, None, None)], "categories", True),
+        (JOINED, [], "categories", True),
+        (JOINED, [(1, 7, 7, "x"), (2, 8, None, None)], "categories", False),
+        (JOINED, [()], "categories", False),
+        (
+            select(p.id, p.category_id, categories.c.name).outerjoin_from(products, categories),
+            [(1, 7, "x")],
+            "categories",
+            False,
+        ),
+        (CODES, [("a", "a", None)], "codes", False),
+        (TO_MANY, [(7, 1, 7)], "products", False),
+        (REQUIRED, [(1, 7, 7, "x", None)], "categories", False),
+    ],
+    ids=[
+        "found",
+        "no rows",
+        "one is not there",
+        "other rows",
+        "key not shown",
+        "text",
+        "no unique key",
+        "asked of any row",
+    ],
+)
+def test_joined_rows_that_were_found(statement: Any, rows: list[Any], table: str, found: bool) -> None:
+    """Under an outer join, by a unique key that the result shows on both sides; text may be equal in more than one way."""
+    matter = {each.split(".")[0] for each in matters(statement, *rows) if "=?" in each}
+    assert (table not in matter) is found
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
