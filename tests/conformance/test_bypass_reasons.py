@@ -39,6 +39,10 @@ POSTGRESQL: dict[str, tuple[Any, str]] = {
     "sequence in text": (text("SELECT nextval('tags_id_seq') FROM products"), "volatile function nextval()"),
     "hint that locks": (FIRST.with_statement_hint("FOR UPDATE"), "it locks rows"),
     "moment": (select(Product.id, cast(literal("today", String), Date)), "may mean the present moment"),
+    "moment, rendered": (
+        select(Product.id, cast(literal("today", String, literal_execute=True), Date)),
+        "may mean the present moment",
+    ),
     "settings": (select(Product.id, func.set_config("a.b", "c", True)), "it changes the connection's settings"),
 }
 

@@ -159,7 +159,8 @@ def listening(listener: Any, wanted: bool) -> Generator[None]:
 # ------------------------------------------------------------------------------------------------ engines
 
 
-def test_engines_that_open_their_connections_with_other_settings(postgres_env: Env) -> None:
+@pytest.mark.parametrize("connected", [False, True], ids=["new", "connected before it was attached"])
+def test_engines_that_open_their_connections_with_other_settings(postgres_env: Env, connected: bool) -> None:
     """`connect_args` are as good as `SET`: such an engine shares no entries with others, though its database is theirs."""
     moment = cast(literal("2024-01-01 23:30+00", String), DateTime(timezone=True))
     stmt = select(cast(moment, Date), Tag.name).where(Tag.id == 1)
@@ -170,6 +171,9 @@ def test_engines_that_open_their_connections_with_other_settings(postgres_env: E
         else {"options": "-ctimezone=Asia/Tokyo"}
     )
     target = postgres_env.new_engine(connect_args=arguments)
+    if connected:
+        with postgres_env.open_session(target) as session:
+            session.connection()
     postgres_env.cache.attach(target)
     for _ in range(2):
         assert postgres_env.rows(stmt)[0][0].day == 1

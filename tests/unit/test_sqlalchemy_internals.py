@@ -40,6 +40,7 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from rowstamp import _sqlalchemy as internals
 from rowstamp._sqlalchemy import selects, types
+from rowstamp._sqlalchemy.connecting import opening_arguments
 from rowstamp._sqlalchemy.inserted import inserted_keys, returned_defaults
 from rowstamp._sqlalchemy.rest import resting_bind
 from rowstamp._sqlalchemy.upserts import conflict_columns, in_batches, set_on_conflict, skips_conflicts
@@ -493,3 +494,10 @@ def test_what_an_upsert_sets_and_where_it_meets_a_row() -> None:
     assert (set_on_conflict(clause), conflict_columns(clause, parent)) == (["name"], None)
     clause = internals.upsert_clause(sqlite_insert(parent).on_conflict_do_nothing())
     assert (set_on_conflict(clause), conflict_columns(clause, parent)) == (None, None)
+
+
+def test_what_an_engine_opens_its_connections_with() -> None:
+    """The arguments of the URL and of ``connect_args``; a creator of the application keeps its own."""
+    engine = create_engine("sqlite:///x.db?timeout=3", connect_args={"uri": False})
+    assert {"timeout": 3.0, "uri": False}.items() <= opening_arguments(engine).items()
+    assert opening_arguments(create_engine("sqlite://", creator=lambda: None)) == {}

@@ -268,6 +268,11 @@ def parameter_values(context: Any) -> list[Mapping[str, Any]]:
     ]
 
 
+def has_rendered_values(compiled: Any) -> bool:
+    """Return whether values are rendered into the SQL with each execution (``literal_execute``): the driver is given none of them."""
+    return bool(getattr(compiled, "literal_execute_params", ()))
+
+
 def _regrouped(context: Any, name: str, values: list[Any]) -> list[Any]:
     """Return the values of a list, of which SQLAlchemy has flattened the tuples."""
     width = len(getattr(getattr(context.compiled.binds.get(name), "type", None), "types", ()))

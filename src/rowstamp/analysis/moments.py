@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-__all__ = ["names_moment"]
+__all__ = ["names_moment", "shows_moment"]
 
-_MOMENT: Final = re.compile(r"[\s\d:.+-]*(?:now|today|tomorrow|yesterday)[\s\d:.+-]*", re.IGNORECASE)
+_WORD: Final = r"[\s\d:.+-]*(?:now|today|tomorrow|yesterday)[\s\d:.+-]*"
+_MOMENT: Final = re.compile(_WORD, re.IGNORECASE)
+_QUOTED: Final = re.compile(f"'{_WORD}'", re.IGNORECASE)
 
 
 def names_moment(parameters: object) -> bool:
@@ -21,3 +23,8 @@ def names_moment(parameters: object) -> bool:
     else:
         values = cast("Iterable[Any]", parameters or ())
     return any(isinstance(value, str) and _MOMENT.fullmatch(value) for value in values)
+
+
+def shows_moment(sql: str) -> bool:
+    """Return whether the SQL that is sent contains a literal that may be read as a moment."""
+    return _QUOTED.search(sql) is not None

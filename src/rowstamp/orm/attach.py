@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
 from rowstamp._sqlalchemy import is_server_side
+from rowstamp._sqlalchemy.connecting import opening_arguments
 from rowstamp.orm.attachment import Attachment, register, unregister
 from rowstamp.orm.collations import ask_for_collations
 from rowstamp.orm.images import OWN
@@ -66,6 +67,8 @@ def install(attachment: Attachment) -> None:
 
         attachment.listeners["connect"] = connect
         event.listen(attachment.engine, "connect", connect)
+    # Its pool may hold connections that were opened before.
+    attachment.tell(opening_arguments(attachment.engine))
     guard_commits(attachment)
     register(attachment)
 

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from rowstamp._sqlalchemy import await_in_greenlet, is_server_side, load_options, parameter_values
-from rowstamp.analysis.moments import names_moment
+from rowstamp._sqlalchemy import await_in_greenlet, has_rendered_values, is_server_side, load_options, parameter_values
+from rowstamp.analysis.moments import names_moment, shows_moment
 from rowstamp.analysis.reads import ReadAnalysis
 from rowstamp.entry import StoredEntry
 from rowstamp.errors import CorruptEntry, UncacheableValue
@@ -107,7 +107,9 @@ class Execution:
 
     def moment(self, attachment: Attachment) -> str | None:
         """Return why the result ends by itself: PostgreSQL reads ``'today'``, given for a date, as the day of the execution."""
-        if attachment.dialect.name == "postgresql" and names_moment(self.parameters):
+        if attachment.dialect.name == "postgresql" and (
+            names_moment(self.parameters) or (has_rendered_values(self.compiled) and shows_moment(self.sql))
+        ):
             return "a parameter may mean the present moment"
         return None
 
