@@ -170,18 +170,25 @@ def test_engines_that_open_their_connections_with_other_settings(postgres_env: E
         if postgres_env.backend.driver == "asyncpg"
         else {"options": "-ctimezone=Asia/Tokyo"}
     )
-    target = postgres_env.new_engine(connect_args=arguments)
-    if connected:
+    plain, other = (_attached(postgres_env, connected=connected, connect_args=each) for each in ({}, arguments))
+    assert postgres_env.warm(stmt)[0][0].day == 1
+    for target, day, missed in [(plain, 1, 0), (other, 2, 1), (plain, 1, 0), (other, 2, 0)]:
+        misses = postgres_env.cache.stats().misses
         with postgres_env.open_session(target) as session:
-            session.connection()
-    postgres_env.cache.attach(target)
-    for _ in range(2):
-        assert postgres_env.rows(stmt)[0][0].day == 1
-        with postgres_env.open_session(target) as session:
-            assert read(session, stmt)[0][0].day == 2
-    with postgres_env.change_of(stmt), postgres_env.open_session(target) as session:
+            assert read(session, stmt)[0][0].day == day
+        assert postgres_env.cache.stats().misses == misses + missed
+    with postgres_env.change_of(stmt), postgres_env.open_session(other) as session:
         session.get_one(Tag, 1).name = "changed"
         session.commit()
+
+
+def _attached(env: Env, *, connected: bool, connect_args: Any) -> Target:
+    target = env.new_engine(connect_args=connect_args)
+    if connected:
+        with env.open_session(target) as session:
+            session.connection()
+    env.cache.attach(target)
+    return target
 
 
 # --------------------------------------------------------------------------------------------- databases
