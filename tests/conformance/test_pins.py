@@ -12,6 +12,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     literal_column,
     not_,
     or_,
@@ -82,6 +83,14 @@ def test_one_row_by_its_key(env: Env, statement: Any) -> None:
             session.add(product())
     with env.change_of(statement):
         restock(env, 1)
+
+
+def test_a_value_that_is_written_into_the_statement(sqlite_env: Env) -> None:
+    """No parameter is left of it when the statement is sent: any row may matter, and `explain` says so."""
+    statement = STOCK.where(Product.id == literal(1, literal_execute=True))
+    assert "any row (a value is written into the text of the statement)" in str(sqlite_env.cache.explain(statement))
+    with sqlite_env.change_of(statement):
+        restock(sqlite_env, 1)
 
 
 def test_a_foreign_key_names_the_rows_of_a_list(env: Env) -> None:

@@ -105,6 +105,10 @@ def values_of(
         parameters: the value of each bound parameter.
         dialect: the database whose equality counts.
     """
+    if any(name not in parameters for source in sources for name, _ in parameters_of(source)):
+        return Unknown(
+            "a value is written into the text of the statement"
+        )  # `literal_execute`: no parameter is left of it
     total, combinations = _combinations(sources, parameters)
     if total > PIN_LIMIT:
         return Unknown(f"more than {PIN_LIMIT} values")
