@@ -19,4 +19,5 @@ def opening_arguments(engine: Engine) -> Mapping[str, Any]:
     names = getattr(getattr(creator, "__code__", None), "co_freevars", ())
     cells = getattr(creator, "__closure__", None) or ()
     kept: dict[str, Any] = {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
-    return kept.get("cparams", {})
+    found: Mapping[str, Any] = kept.get("cparams", {})
+    return found
