@@ -290,6 +290,28 @@ def test_a_read_that_a_listener_rewrites(env: Env) -> None:
                 assert read(session, stmt) == [(name,)]
 
 
+def test_a_listener_that_changes_the_values(env: Env) -> None:
+    """A read depends on what was asked for with the values that are sent, and a write ends what it changed with them."""
+
+    def change(_c: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:
+        values = [2 if value == 1 else value for value in getattr(parameters, "values", lambda: parameters)()]
+        return sql, dict(zip(parameters, values, strict=True)) if hasattr(parameters, "values") else tuple(values)
+
+    target = env.new_engine()
+    env.cache.attach(target)
+    event.listen(sync_engine(target), "before_cursor_execute", change, retval=True)
+    stmt = select(Tag.name).where(Tag.id == 1)
+    for name in ("one", "two"):
+        with env.transaction() as session:
+            session.execute(update(Tag).where(Tag.id == 2).values(name=name))
+        for _ in range(2):
+            with env.open_session(target) as session:
+                assert read(session, stmt) == [(name,)]
+    with env.change_of(select(Tag.name).where(Tag.id == 2)), env.open_session(target) as session:
+        session.execute(update(Tag).where(Tag.id == 1).values(name="changed"))
+        session.commit()
+
+
 def test_a_listener_that_adds_a_comment(env: Env) -> None:
     """What tracers add changes nothing: writes end the rows that they change and no others."""
 

@@ -501,3 +501,6 @@ def test_what_an_engine_opens_its_connections_with() -> None:
     engine = create_engine("sqlite:///x.db?timeout=3", connect_args={"uri": False})
     assert {"timeout": 3.0, "uri": False}.items() <= opening_arguments(engine).items()
     assert opening_arguments(create_engine("sqlite://", creator=lambda: None)) == {}
+    early = opening_arguments(create_engine("sqlite://", creator=lambda: later))
+    later: object = None  # what the creator refers to had no value when it was asked about
+    assert early == {}

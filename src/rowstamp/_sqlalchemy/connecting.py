@@ -18,6 +18,9 @@ def opening_arguments(engine: Engine) -> Mapping[str, Any]:
     creator: Any = getattr(engine.pool, "_creator", None)
     names = getattr(getattr(creator, "__code__", None), "co_freevars", ())
     cells = getattr(creator, "__closure__", None) or ()
-    kept: dict[str, Any] = {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+    try:
+        kept: dict[str, Any] = {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+    except ValueError:  # a variable that has no value yet: it is the application's function
+        return {}
     found: Mapping[str, Any] = kept.get("cparams", {})
     return found

@@ -128,7 +128,7 @@ def _dispatch(
     if compiled is not None and context.isddl:
         return note_ddl(attachment, connection, context, sql, execute) or None
     if context.isinsert or context.isupdate or context.isdelete:
-        return note_dml(attachment, connection, context, sql, execute) or None
+        return note_dml(attachment, connection, context, sql, parameters, execute) or None
     if compiled is not None and isinstance(compiled.statement, RollbackToSavepointClause):
         state_of(connection.connection).undone()
         return None

@@ -23,7 +23,7 @@ from rowstamp.orm.isolation import observe
 from rowstamp.orm.option import requested
 from rowstamp.orm.replay import ReplayCursor, Rows, decode_result, encode_result
 from rowstamp.orm.replica import BEHIND, may_be_behind
-from rowstamp.orm.rewritten import is_rewritten
+from rowstamp.orm.rewritten import has_other_values, is_rewritten
 from rowstamp.orm.settings import UNKNOWN_STATE, settings_of
 from rowstamp.orm.shape import Shape, Stamped
 from rowstamp.orm.sharing import take_turn
@@ -76,7 +76,7 @@ class Execution:
         parameters: the parameters as the driver gets them.
         values: the parameters before that, by name.
         options: the execution options.
-        rewritten: whether a listener has put another text in the place of the compiled one.
+        rewritten: whether a listener has put another text, or other values, in the place of what was compiled.
     """
 
     statement: Any
@@ -97,7 +97,7 @@ class Execution:
         """Return what an execution context is about to send, listeners having had their say."""
         compiled = context.compiled
         values: Mapping[str, Any] = parameter_values(context)[0] if compiled is not None else {}
-        rewritten = is_rewritten(sql, context.statement)
+        rewritten = is_rewritten(sql, context.statement) or has_other_values(parameters, context.parameters[0])
         return cls(context.invoked_statement, compiled, sql, parameters, values, context.execution_options, rewritten)
 
     @property

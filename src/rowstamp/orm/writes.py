@@ -31,17 +31,19 @@ from rowstamp.orm.images import ask, inserted, rights_of, upserted
 from rowstamp.orm.publishing import Execute, is_alone, publish, publish_definition
 from rowstamp.orm.raw import commit_what_is_open, note_text
 from rowstamp.orm.reads import Execution
-from rowstamp.orm.rewritten import is_rewritten
+from rowstamp.orm.rewritten import has_other_values, is_rewritten
 from rowstamp.orm.settings import alter, may_alter
 from rowstamp.orm.transaction import TransactionState, state_of
 
 __all__ = ["note_ddl", "note_dml", "note_result", "note_select"]
 
 
-def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: str, execute: Execute) -> bool:
+def note_dml(
+    attachment: Attachment, connection: Connection, context: Any, sql: str, parameters: Any, execute: Execute
+) -> bool:
     """Note an INSERT, UPDATE or DELETE; return whether it was executed here: because it commits by itself, or to count its rows."""
     shape = attachment.writes(context.compiled)
-    if shape is None or is_rewritten(sql, context.statement, in_batches=in_batches(context)):
+    if shape is None or _is_rewritten(context, sql, parameters):
         return note_text(attachment, connection, sql, execute, context.parameters[0])
     state = state_of(connection.connection)
     alone = is_alone(attachment, connection, sql)
@@ -87,6 +89,13 @@ def note_dml(attachment: Attachment, connection: Connection, context: Any, sql: 
         asks = plan if isinstance(plan, Upsert) else None
         state.insert = context, Inserted(analysis, awaited, values, asks, translate)
     return publish(attachment, connection, found(None), execute, alone=alone)
+
+
+def _is_rewritten(context: Any, sql: str, parameters: Any) -> bool:
+    if in_batches(context):
+        return is_rewritten(sql, context.statement, in_batches=True)
+    given = context.parameters if context.executemany else context.parameters[0]
+    return is_rewritten(sql, context.statement) or has_other_values(parameters, given)
 
 
 def note_result(attachment: Attachment, connection: Connection, result: Any) -> None:
