@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import (
     Select,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -93,6 +94,31 @@ def test_a_value_that_is_written_into_the_statement(sqlite_env: Env) -> None:
         restock(sqlite_env, 1)
 
 
+def test_values_that_are_given_at_the_execution(env: Env) -> None:
+    """Of one key, of a list and of a list of pairs, in a session and on a Connection."""
+    i = OrderItem
+    listed = STOCK.where(Product.id.in_(bindparam("ids", expanding=True)))
+    pairs = select(i.quantity).where(tuple_(i.order_id, i.product_id).in_(bindparam("pairs", expanding=True)))
+    given: list[tuple[Any, dict[str, Any]]] = [
+        (STOCK.where(Product.id == bindparam("id")), {"id": 1}),
+        (listed, {"ids": [1, 9]}),
+        (pairs, {"pairs": [(1, 3), (2, 9)]}),
+    ]
+
+    def write(id_: int, pair: tuple[int, int]) -> None:
+        restock(env, id_)
+        with env.transaction() as session:
+            session.get_one(OrderItem, pair).quantity += 1
+
+    for each in given:
+        assert env.rows(*each) == env.core_rows(*each) == env.core_truth(*each)
+    write(2, (2, 2))
+    assert all(env.served(*each) and env.core_served(*each) for each in given)
+    write(1, (1, 3))
+    for each in given:
+        assert env.rows(*each) == env.core_rows(*each) == env.core_truth(*each)
+
+
 def test_a_foreign_key_names_the_rows_of_a_list(env: Env) -> None:
     """Rows of other parents do not matter, until they come to this one or leave it."""
     listed = STOCK.where(Product.category_id == 1)
@@ -167,6 +193,20 @@ def test_the_other_side_of_a_join(env: Env) -> None:
     with env.change_of(joined):
         restock(env, 2)
     with env.change_of(joined), env.transaction() as session:
+        session.get_one(Category, 1).name = "paper"
+
+
+def test_a_join_that_select_from_names(sqlite_env: Env) -> None:
+    """The mapper's join, and the tables' own."""
+    join = select(Category.name, Product.stock).select_from(Category).join(Category.products)
+    tables = Category.__table__.join(Product.__table__)
+    core = select(Category.name, Product.stock).select_from(tables)
+    statements = [each.where(Category.id == 1).order_by(Product.id) for each in (join, core)]
+    with sqlite_env.unconcerned(*statements):
+        restock(sqlite_env, 3)
+    with sqlite_env.change_of(*statements):
+        restock(sqlite_env, 1)
+    with sqlite_env.change_of(*statements), sqlite_env.transaction() as session:
         session.get_one(Category, 1).name = "paper"
 
 
@@ -262,6 +302,19 @@ def test_a_self_join(env: Env) -> None:
         session.get_one(Category, 3).name = "short novels"
     with env.change_of(statement), env.transaction() as session:
         session.execute(insert(Category).values(id=FREE_ID, name="maps", parent_id=1))
+
+
+def test_a_self_join_with_two_pins(sqlite_env: Env) -> None:
+    """The rows of both matter, whichever of the two sides of the one table they are on."""
+    other = aliased(Product)
+    statement = select(Product.stock, other.stock).join(other, other.category_id == Product.category_id)
+    statement = statement.where(Product.id == 1, other.id == 2)
+    with sqlite_env.unconcerned(statement):
+        restock(sqlite_env, 3)
+        sell(sqlite_env, 1)
+    for id_ in (1, 2):
+        with sqlite_env.change_of(statement):
+            restock(sqlite_env, id_)
 
 
 # ------------------------------------------------------------------------------------------------ mapped classes
