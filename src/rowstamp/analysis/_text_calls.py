@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from rowstamp.analysis._text_facts import NotUnderstood
 from rowstamp.analysis._text_lexer import Lexeme, Token
+from rowstamp.analysis.moments import moments_in
 
 __all__ = ["Sources", "called_functions", "prepared", "sources", "verbs"]
 
@@ -62,9 +62,6 @@ _NILADIC: Final = {
         "LOCALTIMESTAMP", "SYSDATE", "UTC_DATE", "UTC_TIME", "UTC_TIMESTAMP",
     }),
 }  # fmt: skip
-
-_MOMENT: Final = re.compile(r"\b(now|today|tomorrow|yesterday)\b", re.IGNORECASE)
-_LONGEST_MOMENT: Final = 60
 
 _QUERY_WORDS: Final = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "UNNEST"})
 _BEFORE_TABLE: Final = frozenset({"(", "LATERAL", "ONLY", "ROWS", "FROM", "TEMP", "TEMPORARY", "UNLOGGED", "TABLE"})
@@ -157,8 +154,8 @@ def called_functions(tokens: Sequence[Token], dialect: str, named: Collection[in
             case Lexeme.VARIABLE:
                 found.add(token.text)
             case Lexeme.STRING:
-                if dialect == "postgres" and len(token.text) < _LONGEST_MOMENT:
-                    found.update(moment.lower() for moment in _MOMENT.findall(token.text))
+                if dialect == "postgres":
+                    found.update(moments_in(token.text))
                 if _upper(tokens, place + 1) == "(":
                     # With ANSI_QUOTES on, MySQL's "f"(x) is a call.
                     raise NotUnderstood("a string before a parenthesis")

@@ -1,4 +1,8 @@
-"""Texts that PostgreSQL reads as moments where it expects a date or a time: what they mean ends by itself."""
+"""Texts that PostgreSQL reads as moments where it expects a date or a time: what they mean ends by itself.
+
+Much may stand beside the word: a time, a zone (``today UTC``), a day of the week, ``on``, brackets of arrays and ranges. So every text is taken for one
+that has the word, and is not longer than PostgreSQL takes for a date.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-__all__ = ["names_moment", "shows_moment"]
+__all__ = ["moments_in", "names_moment", "shows_moment"]
 
-_WORD: Final = r"[\s\d:.+-]*(?:now|today|tomorrow|yesterday)[\s\d:.+-]*"
-_MOMENT: Final = re.compile(_WORD, re.IGNORECASE)
-_QUOTED: Final = re.compile(f"'{_WORD}'", re.IGNORECASE)
+_LONGEST: Final = 128
+_WORD: Final = re.compile(r"(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
+
+
+def moments_in(text: str) -> list[str]:
+    """Return the words of a text, lower case, by which it may be read as a moment."""
+    return [word.lower() for word in _WORD.findall(text)] if len(text) <= _LONGEST else []
 
 
 def names_moment(parameters: object) -> bool:
@@ -22,9 +30,16 @@ def names_moment(parameters: object) -> bool:
         values: Iterable[Any] = cast("Mapping[str, Any]", parameters).values()
     else:
         values = cast("Iterable[Any]", parameters or ())
-    return any(isinstance(value, str) and _MOMENT.fullmatch(value) for value in values)
+    return any(map(_is_moment, values))
+
+
+def _is_moment(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(moments_in(value))
+    return isinstance(value, list | tuple) and names_moment(cast("Iterable[Any]", value))
 
 
 def shows_moment(sql: str) -> bool:
     """Return whether the SQL that is sent contains a literal that may be read as a moment."""
-    return _QUOTED.search(sql) is not None
+    # All that stands behind a quote: in a comment before it another might stand by itself.
+    return any(map(moments_in, sql.split("'")[1:]))
