@@ -4,6 +4,7 @@
 #   make example                serve the example application on port 8000
 #   make test                   the suite on SQLAlchemy 2.1, then on 2.0
 #   make test WORKERS=0 PYTEST_ARGS="tests/unit -x"
+#   make sqlalchemy-tests       SQLAlchemy's ORM tests, every SELECT served from the cache
 #   make check                  formatting, lint, types, import rules
 #   make PYTHON=python3.13 …    another interpreter (after `make clean`)
 
@@ -24,7 +25,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example venv test test-sa21 test-sa20 test-deep coverage check lint format-check types imports fmt requirements upgrade changelog clean
+.PHONY: help demo example venv test test-sa21 test-sa20 test-deep sqlalchemy-tests coverage check lint format-check types imports fmt requirements upgrade changelog clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +81,18 @@ test-sa20: $(VENV20)/.stamp-dev
 
 test-deep: $(VENV)/.stamp-dev
 	$(VENV)/bin/python -m pytest -n $(WORKERS) -m deep $(PYTEST_ARGS)
+
+# SQLAlchemy's own tests of its ORM, of the version that is installed, with every SELECT served from the cache; -s keeps
+# them from importing the sources that they lie beside.
+SQLALCHEMY_TESTS := build/sqlalchemy
+sqlalchemy-tests: $(VENV)/.stamp-dev
+	rm -rf $(SQLALCHEMY_TESTS)
+	version=$$($(VENV)/bin/python -c 'import sqlalchemy; print(sqlalchemy.__version__)') && \
+	$(VENV)/bin/python -m pip --disable-pip-version-check download --quiet --no-deps --no-binary sqlalchemy \
+		--dest $(SQLALCHEMY_TESTS) sqlalchemy==$$version
+	tar --extract --file $(SQLALCHEMY_TESTS)/*.tar.gz --directory $(SQLALCHEMY_TESTS) --strip-components 1
+	cd $(SQLALCHEMY_TESTS) && PYTHONPATH=$(CURDIR)/tests/orm_suite $(CURDIR)/$(VENV)/bin/python -s -m pytest \
+		-p cached_everywhere --db sqlite_file --quiet -n $(WORKERS) test/orm $(PYTEST_ARGS)
 
 coverage: $(VENV)/.stamp-dev
 	$(VENV)/bin/coverage erase
