@@ -54,7 +54,8 @@ def _attach_all(patch: pytest.MonkeyPatch) -> None:
 
     def init(engine: Engine, *arguments: Any, **named: Any) -> None:
         original(engine, *arguments, **named)
-        if isinstance(engine.url, URL):  # some are made of mocks
+        url: Any = engine.url
+        if isinstance(url, URL):  # some engines are made of mocks
             _cache.attach(engine)
 
     patch.setattr(Engine, "__init__", init)
