@@ -19,16 +19,17 @@ from sqlalchemy.orm import (
     lazyload,
     mapped_column,
     relationship,
+    selectin_polymorphic,
     selectinload,
     subqueryload,
     with_loader_criteria,
 )
 
 from rowstamp import cached
-from tests.conformance.models import Category, Product, Tag, product_tags
+from tests.conformance.models import Category, Employee, Manager, Person, Product, Tag, product_tags
 from tests.conformance.test_equality import Doubled
 from tests.conformance.test_hidden_writes import create
-from tests.harness import Env
+from tests.harness import Env, read
 
 
 class Base(DeclarativeBase):
@@ -157,6 +158,32 @@ def test_a_class_of_a_hierarchy_in_one_table(sqlite_env: Env) -> None:
         change(sqlite_env, Thing, 1)
     with sqlite_env.change_of(statement), sqlite_env.transaction() as session:
         session.execute(update(table(Thing)).where(table(Thing).c.id == 2).values(kind="book"))
+
+
+FLAT = aliased(Manager, flat=True)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(FLAT).where(FLAT.id == 3),
+        select(Person).where(Person.id == 3).options(selectin_polymorphic(Person, [Manager])),
+    ],
+    ids=["alias", "selectin_polymorphic"],
+)
+def test_a_class_of_a_hierarchy_with_a_table_each(sqlite_env: Env, statement: Any) -> None:
+    """Each of its tables is pinned by the key they share, in an alias and where a second statement reads what subclasses add."""
+    manager = Reader(sqlite_env, lambda session: read(session, statement.options(cached())))
+    before = manager.served()
+    with sqlite_env.transaction() as session:
+        employee = session.get_one(Employee, 2)
+        employee.name, employee.desk = "yves", "z9"
+    assert manager.served() == before
+    for column, value in (("name", "xena"), ("budget", 7)):
+        with sqlite_env.transaction() as session:
+            setattr(session.get_one(Manager, 3), column, value)
+        assert manager.fresh() == manager.served()
+        assert f"'{column}': {value!r}" in str(manager.fresh())
 
 
 # --------------------------------------------------------------------------------------------------------- loads
