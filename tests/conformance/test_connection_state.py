@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
 from tests.conformance.models import Customer, Tag
-from tests.harness import Env, Target, read
+from tests.harness import Env, Target, read, sync_engine
 
 CUSTOMERS = select(Customer.name).order_by(Customer.id)
 NAMES = select(Tag.name).order_by(Tag.id)
@@ -159,9 +159,9 @@ def listening(listener: Any, wanted: bool) -> Generator[None]:
 # ------------------------------------------------------------------------------------------------ engines
 
 
-@pytest.mark.parametrize("connected", [False, True], ids=["new", "connected before it was attached"])
-def test_engines_that_open_their_connections_with_other_settings(postgres_env: Env, connected: bool) -> None:
-    """`connect_args` are as good as `SET`: such an engine shares no entries with others, though its database is theirs."""
+@pytest.mark.parametrize("way", ["new", "connected before it was attached", "by a later listener"])
+def test_engines_that_open_their_connections_with_other_settings(postgres_env: Env, way: str) -> None:
+    """What `connect_args` or a `do_connect` listener say is as good as `SET`: such an engine shares no entries with others, though its database is theirs."""
     moment = cast(literal("2024-01-01 23:30+00", String), DateTime(timezone=True))
     stmt = select(cast(moment, Date), Tag.name).where(Tag.id == 1)
     settings = {"timezone": "Asia/Tokyo"}
@@ -170,7 +170,7 @@ def test_engines_that_open_their_connections_with_other_settings(postgres_env: E
         if postgres_env.backend.driver == "asyncpg"
         else {"options": "-ctimezone=Asia/Tokyo"}
     )
-    plain, other = (_attached(postgres_env, connected=connected, connect_args=each) for each in ({}, arguments))
+    plain, other = (_attached(postgres_env, way, each) for each in ({}, arguments))
     assert postgres_env.warm(stmt)[0][0].day == 1
     for target, day, missed in [(plain, 1, 0), (other, 2, 1), (plain, 1, 0), (other, 2, 0)]:
         misses = postgres_env.cache.stats().misses
@@ -182,12 +182,15 @@ def test_engines_that_open_their_connections_with_other_settings(postgres_env: E
         session.commit()
 
 
-def _attached(env: Env, *, connected: bool, connect_args: Any) -> Target:
-    target = env.new_engine(connect_args=connect_args)
-    if connected:
+def _attached(env: Env, way: str, arguments: dict[str, Any]) -> Target:
+    listens = way == "by a later listener"
+    target = env.new_engine(connect_args={} if listens else arguments)
+    if way == "connected before it was attached":
         with env.open_session(target) as session:
             session.connection()
     env.cache.attach(target)
+    if listens:
+        event.listen(sync_engine(target), "do_connect", lambda _d, _r, _a, named: named.update(arguments))
     return target
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
@@ -24,6 +24,9 @@ from rowstamp.orm.writes import note_ddl, note_dml, note_result, note_select
 from rowstamp.recording import active
 
 __all__ = ["install", "remove"]
+
+_NAMED: Final = "_rowstamp_named"
+"""Where a connection that is being opened keeps the named arguments of the driver."""
 
 
 def install(attachment: Attachment) -> None:
@@ -54,19 +57,20 @@ def install(attachment: Attachment) -> None:
     def after_execute(connection: Connection, _1: Any, _2: Any, _3: Any, _4: Any, result: Any) -> None:
         note_result(attachment, connection, result)
 
-    def do_connect(_dialect: Any, _record: Any, _arguments: Any, named: dict[str, Any]) -> None:
-        attachment.tell(named)
+    def do_connect(_dialect: Any, record: Any, _arguments: Any, named: dict[str, Any]) -> None:
+        if record is not None:
+            record.info[_NAMED] = named  # which listeners that come after this one may still change
 
-    for listener in (do_execute, do_executemany, do_execute_no_params, after_execute, do_connect):
-        attachment.listeners[listener.__name__] = listener
-        event.listen(attachment.engine, listener.__name__, listener)
-    if dialect.name == "postgresql":
-
-        def connect(connection: Any, _record: Any) -> None:
+    def connect(connection: Any, record: Any) -> None:
+        named = record.info.pop(_NAMED, None)
+        if named is not None:
+            attachment.tell(named)
+        if dialect.name == "postgresql":
             ask_for_collations(dialect, connection)
 
-        attachment.listeners["connect"] = connect
-        event.listen(attachment.engine, "connect", connect)
+    for listener in (do_execute, do_executemany, do_execute_no_params, after_execute, do_connect, connect):
+        attachment.listeners[listener.__name__] = listener
+        event.listen(attachment.engine, listener.__name__, listener)
     # Its pool may hold connections that were opened before.
     attachment.tell(opening_arguments(attachment.engine))
     guard_commits(attachment)
