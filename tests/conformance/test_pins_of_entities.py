@@ -39,7 +39,7 @@ class Base(DeclarativeBase):
 class Shelf(Base):
     """Kept under a key that its type changes on the way to the database."""
 
-    __tablename__ = "shelves"
+    __tablename__ = "ledges"
 
     id: Mapped[int] = mapped_column(Doubled, primary_key=True, autoincrement=False)
     opened: Mapped[bool | None] = mapped_column(index=True)
@@ -52,7 +52,7 @@ class Shelf(Base):
 class Thing(Base):
     """The root of a hierarchy in one table."""
 
-    __tablename__ = "things"
+    __tablename__ = "keepsakes"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(10))

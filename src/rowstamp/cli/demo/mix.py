@@ -125,8 +125,11 @@ class Mix:
         elif figures.asked % COMPARED_EVERY == 0 and not self._gate.taken:
             async with self._gate.exclusive():
                 since = self._ledger.now()
+                # Of before: another task may be loading the same answer, and be done first.
+                known = self._known.get(_name_of(read, request))
                 answer = await self._answer(read, request, keep=True)
-                self._note_loss(read, request, since, answer)
+                self._known[_name_of(read, request)] = since
+                self._note_loss(read, request, known, answer)
                 fresh = await self._uncached(read, request, keep=True)
             self._judge(read, answer, fresh)
         else:
@@ -155,16 +158,14 @@ class Mix:
                 seconds=seconds,
             )
 
-    def _note_loss(self, read: Read, request: Request, since: int, answer: _Answer) -> None:
+    def _note_loss(self, read: Read, request: Request, known: int | None, answer: _Answer) -> None:
         """Count an answer that the cache had and lost although no write concerned it; nobody is writing just now.
 
         One that was not kept because a writer held its stamps is no loss: that writer is entered after the moment noted.
         """
-        last = self._known.get(name := _name_of(read, request))
-        self._known[name] = since
-        if read.concerns is None or last is None or not isinstance(request, partial):
+        if read.concerns is None or known is None or not isinstance(request, partial):
             return
-        if not self._ledger.grew(read.concerns(**request.keywords), last):
+        if not self._ledger.grew(read.concerns(**request.keywords), known):
             self._figures.judged += 1
             if not answer.hit:
                 self._figures.needless[read.name] = self._figures.needless.get(read.name, 0) + 1
