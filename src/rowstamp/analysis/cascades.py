@@ -99,7 +99,7 @@ def fate_effects(
             found.add(Dependency.unknown_rows(scope, name, NOT_TOLD))
         for fate in rows:
             changed = frozenset[str]() if fate.after is None else fate.changed
-            columns = changed_along(table, changed, dialect) if changed else changed
+            columns = changed_along(table, changed, dialect, by_foreign_key=True) if changed else changed
             found.update(facets(Dependency.table(scope, name), columns, moves=fate.after is None))
             for key, parts in iterate_keys(table):
                 moves = fate.after is None or any(part.name.lower() in columns for part in parts)
@@ -199,7 +199,8 @@ def referring(parent: Table[Any], key: ForeignKey, dialect: Dialect) -> Referrin
     question: Any = select(*wanted).where(condition).limit(IMAGE_LIMIT + 1)
     question = question.with_for_update(key_share=not lock_key and dialect.name == "postgresql")
     columns = tuple((one, str(other.name)) for one, other in pairs)
-    return Referring(table, key, columns, changed_along(table, key.columns, dialect), question)
+    along = changed_along(table, key.columns, dialect, by_foreign_key=True)
+    return Referring(table, key, columns, along, question)
 
 
 def _key_of(table: Table[Any], name: str) -> str:

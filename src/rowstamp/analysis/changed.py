@@ -31,11 +31,20 @@ def changed_names(compiled: Any, statement: Any, table: FromClause) -> frozenset
     return changed_along(table, named, compiled.dialect)
 
 
-def changed_along(table: Table[Any], columns: Iterable[str], dialect: Dialect) -> frozenset[str]:
-    """Add to the columns of a table that an UPDATE sets those that may change along with them; all in lower case."""
+def changed_along(
+    table: Table[Any], columns: Iterable[str], dialect: Dialect, *, by_foreign_key: bool = False
+) -> frozenset[str]:
+    """Add to the columns of a table that an UPDATE sets those that may change along with them; all in lower case.
+
+    Args:
+        table: the table.
+        columns: the columns that are set.
+        dialect: the database's.
+        by_foreign_key: whether the database itself sets them, to which SQLAlchemy's ``onupdate`` adds nothing.
+    """
     # Other metadata of the program may say more of the same table.
     descriptions: list[Table[Any]] = [table, *namesakes(table.name)]
-    found = {*columns}.union(*(_by_themselves(each, dialect) for each in descriptions))
+    found = {*columns}.union(*(_by_themselves(each, dialect, by_foreign_key=by_foreign_key) for each in descriptions))
     while True:
         more = {name for each in descriptions for name in _computed_from(each, found)} - found
         if not more:
@@ -64,10 +73,11 @@ def _named(statement: Any, keys: Iterable[str], table: FromClause) -> set[str] |
 _ON_UPDATE: Final = re.compile(r"\bon\s+update\b", re.IGNORECASE)
 
 
-def _by_themselves(table: Table[Any], dialect: Dialect) -> Iterator[str]:
+def _by_themselves(table: Table[Any], dialect: Dialect, *, by_foreign_key: bool) -> Iterator[str]:
     """Yield the columns that get another value with every UPDATE, from SQLAlchemy or from the database."""
     for column in table.columns:
-        changes = column.onupdate is not None or (column.server_onupdate is not None and column.computed is None)
+        by_database = column.server_onupdate is not None and column.computed is None
+        changes = by_database or (column.onupdate is not None and not by_foreign_key)
         default = getattr(column.server_default, "arg", None)
         # In MySQL's dialects that is how ON UPDATE is written, and a TIMESTAMP without a default may have it anyway.
         if changes or _ON_UPDATE.search(str(default)) or (default is None and _is_timestamp(column, dialect)):

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from rowstamp.analysis import tables
+from rowstamp.analysis.changed import changed_along
 from rowstamp.analysis.effects import effects
 from rowstamp.analysis.schema import NOT_TOLD
 from rowstamp.analysis.writes import analyse_dml
@@ -106,6 +107,10 @@ def test_computed_columns_change_with_what_they_are_computed_from() -> None:
 def test_columns_that_change_with_every_update() -> None:
     """From SQLAlchemy, from the database, or by a MySQL default."""
     assert changed(update(watched).values(note="x")) == {"note", "seen", "version", "stamped"}
+
+
+def test_what_a_foreign_key_sets_is_not_followed_by_defaults_of_sqlalchemy() -> None:
+    assert changed_along(watched, {"note"}, SQLITE, by_foreign_key=True) == {"note", "version", "stamped"}
 
 
 def test_timestamps_without_default_change_in_mysql() -> None:
