@@ -167,7 +167,7 @@ def computed_columns_stay(patch: Patch) -> None:
 
 
 def columns_with_onupdate_stay(patch: Patch) -> None:
-    patch.setattr(rowstamp.analysis.changed, "_by_themselves", lambda *_: iter(()))
+    patch.setattr(rowstamp.analysis.changed, "_by_themselves", lambda *_, **__: iter(()))
 
 
 def rows_of_a_select_do_not_come(patch: Patch) -> None:
