@@ -197,13 +197,18 @@ def _attached(env: Env, way: str, arguments: dict[str, Any]) -> Target:
 # --------------------------------------------------------------------------------------------- databases
 
 
-def test_use_another_database(mariadb_env: Env) -> None:
-    """After `USE` an unqualified name is another table: that connection is neither served nor fills, in the pool too."""
-    env = mariadb_env
+def make_north(env: Env) -> None:
+    """Make another database of the server, with a table of tags."""
     with env.behind() as session:
         session.execute(text("CREATE DATABASE north"))
         session.execute(text("CREATE TABLE north.tags (id INT PRIMARY KEY, name VARCHAR(50))"))
         session.execute(text("INSERT INTO north.tags VALUES (1, 'north')"))
+
+
+def test_use_another_database(mariadb_env: Env) -> None:
+    """After `USE` an unqualified name is another table: that connection is neither served nor fills, in the pool too."""
+    env = mariadb_env
+    make_north(env)
     node = env.new_node()
     node.warm(NAMES)
     for _ in range(2):
@@ -221,10 +226,7 @@ def test_use_another_database(mariadb_env: Env) -> None:
 def test_a_write_after_use(mariadb_env: Env) -> None:
     """What is written there ends what is read of the qualified name, and nothing is left stale at home."""
     env = mariadb_env
-    with env.behind() as session:
-        session.execute(text("CREATE DATABASE north"))
-        session.execute(text("CREATE TABLE north.tags (id INT PRIMARY KEY, name VARCHAR(50))"))
-        session.execute(text("INSERT INTO north.tags VALUES (1, 'north')"))
+    make_north(env)
     there = text("SELECT name FROM north.tags")
     with env.change_of(there), env.connect() as connection:
         connection.execute(text("USE north"))
@@ -237,10 +239,7 @@ def test_a_write_after_use(mariadb_env: Env) -> None:
 def test_an_engine_of_another_database_of_the_server(mariadb_env: Env) -> None:
     """What an engine writes in its own database another reads by its qualified name; and each has entries of its own."""
     env = mariadb_env
-    with env.behind() as session:
-        session.execute(text("CREATE DATABASE north"))
-        session.execute(text("CREATE TABLE north.tags (id INT PRIMARY KEY, name VARCHAR(50))"))
-        session.execute(text("INSERT INTO north.tags VALUES (1, 'north')"))
+    make_north(env)
     target = env.new_engine(env.url.replace("/shop?", "/north?"))
     env.cache.attach(target)
     tags = Table(
