@@ -1,5 +1,6 @@
 """One statement, several meanings: nobody is served another tenant's rows."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 from rowstamp import cached
 from tests.conformance.models import FREE_ID, Base, Category, Customer, Product, Tag
-from tests.harness import Env, Node, everything, read, sync_engine
+from tests.harness import Env, Node, Target, everything, read, sync_engine
 
 NAMES = select(Tag.name).order_by(Tag.id)
 CUSTOMERS = select(Customer.name).order_by(Customer.id)
@@ -253,6 +254,14 @@ def test_a_listener_that_rewrites_the_sql(env: Env, order: str, name: str) -> No
     assert len(env.rows(CUSTOMERS)) == 2
 
 
+def rewriting(env: Env, listener: Callable[..., tuple[str, Any]]) -> Target:
+    """Attach an engine with a listener that returns the text and the values to send."""
+    target = env.new_engine()
+    env.cache.attach(target)
+    event.listen(sync_engine(target), "before_cursor_execute", listener, retval=True)
+    return target
+
+
 @pytest.mark.parametrize("way", ["flush", "many", "update"])
 def test_a_write_that_a_listener_rewrites(env: Env, way: str) -> None:
     """What a `retval=True` listener sends to another table ends what is read of that, and leaves the one it was meant for."""
@@ -261,9 +270,7 @@ def test_a_write_that_a_listener_rewrites(env: Env, way: str) -> None:
         return sql.replace("tags", "categories"), parameters
 
     tags, theirs = everything(Tag), select(Category.id, Category.name).order_by(Category.id)
-    target = env.new_engine()
-    env.cache.attach(target)
-    event.listen(sync_engine(target), "before_cursor_execute", rewrite, retval=True)
+    target = rewriting(env, rewrite)
     with env.unconcerned(tags), env.change_of(theirs), env.open_session(target) as session:
         if way == "update":
             session.execute(update(Tag).where(Tag.id == 1).values(name="changed"))
@@ -278,9 +285,7 @@ def test_a_read_that_a_listener_rewrites(env: Env) -> None:
     def rewrite(_c: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:
         return sql.replace("tags", "categories"), parameters
 
-    target = env.new_engine()
-    env.cache.attach(target)
-    event.listen(sync_engine(target), "before_cursor_execute", rewrite, retval=True)
+    target = rewriting(env, rewrite)
     stmt = select(Tag.name).where(Tag.id == 1)
     for name in ("one", "two"):
         with env.transaction() as session:
@@ -297,9 +302,7 @@ def test_a_listener_that_changes_the_values(env: Env) -> None:
         values = [2 if value == 1 else value for value in getattr(parameters, "values", lambda: parameters)()]
         return sql, dict(zip(parameters, values, strict=True)) if hasattr(parameters, "values") else tuple(values)
 
-    target = env.new_engine()
-    env.cache.attach(target)
-    event.listen(sync_engine(target), "before_cursor_execute", change, retval=True)
+    target = rewriting(env, change)
     stmt = select(Tag.name).where(Tag.id == 1)
     for name in ("one", "two"):
         with env.transaction() as session:
@@ -318,9 +321,7 @@ def test_a_listener_that_adds_a_comment(env: Env) -> None:
     def trace(_c: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:
         return f"/* a */ {sql} /* trace='b' */", parameters
 
-    target = env.new_engine()
-    env.cache.attach(target)
-    event.listen(sync_engine(target), "before_cursor_execute", trace, retval=True)
+    target = rewriting(env, trace)
     with env.unconcerned(select(Tag.name).where(Tag.id == 2)), env.open_session(target) as session:
         session.execute(update(Tag).where(Tag.id == 1).values(name="changed"))
         session.add_all([Tag(id=FREE_ID + number, name=str(number)) for number in range(3)])
